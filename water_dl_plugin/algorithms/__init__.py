@@ -1,0 +1,1 @@
+"""Processing algorithms: one thin class per file, over the engine."""

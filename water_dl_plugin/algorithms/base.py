@@ -1,0 +1,232 @@
+"""From a config dataclass to a Processing algorithm: form, run, errors, progress, Cancel, layer names.
+
+An algorithm is a thin class: its texts, its data parameters, its config class, and `work`, which calls the engine.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from qgis.core import (
+    QgsProcessingAlgorithm,
+    QgsProcessingContext,
+    QgsProcessingException,
+    QgsProcessingParameterBoolean,
+    QgsProcessingParameterDefinition,
+    QgsProcessingParameterEnum,
+    QgsProcessingParameterField,
+    QgsProcessingParameterFile,
+    QgsProcessingParameterNumber,
+    QgsProcessingParameterString,
+    QgsProcessingUtils,
+)
+from qgis.PyQt.QtCore import QCoreApplication
+from qgis.PyQt.QtGui import QIcon
+
+from .. import packages
+from ..engine.config import Config, Param, params
+from ..engine.errors import Cancelled, RasterError, WaterError
+
+ROOT = os.path.dirname(os.path.dirname(__file__))
+PREPARE, TRAIN, MAP, ASSESS, DEPLOY = "1 Prepare", "2 Train", "3 Map", "4 Assess", "5 Deploy"
+_VECTOR_FORMATS = ["gpkg", "shp", "geojson", "json", "fgb", "gml", "kml", "sqlite", "tab", "dxf", "csv"]
+
+
+class WaterAlgorithm(QgsProcessingAlgorithm):
+    """Base of all algorithms. Subclasses set the class attributes and give `data_parameters` and `work`."""
+
+    NAME = TITLE = GROUP = HELP = ""
+    TAGS: tuple = ()
+    PURPOSES: tuple = ()  # what must be installed, see packages.PURPOSES
+    CONFIG: Any = Config
+
+    def data_parameters(self) -> tuple[list, list]:
+        """Definitions of what goes in and of what comes out; the settings stand between them in the form."""
+        raise NotImplementedError
+
+    def work(self, data: "Data", config: Config, progress) -> dict:
+        """Call the engine; returns the outputs by name."""
+        raise NotImplementedError
+
+    def name(self) -> str:
+        return self.NAME
+
+    def displayName(self) -> str:
+        return self.tr(self.TITLE)
+
+    def group(self) -> str:
+        return self.tr(self.GROUP)
+
+    def groupId(self) -> str:
+        return self.GROUP.split()[1].lower()
+
+    def tags(self) -> list[str]:
+        return ["water", "deep learning", *self.TAGS]
+
+    def icon(self) -> QIcon:
+        return QIcon(os.path.join(ROOT, "resources", "icon.svg"))
+
+    def tr(self, text: str) -> str:
+        return QCoreApplication.translate("WaterDL", text)
+
+    def createInstance(self):
+        return type(self)()
+
+    def shortHelpString(self) -> str:
+        items = "".join(f"<li><b>{d.description()}</b>: {d.help()}</li>" for d in self.parameterDefinitions() if d.help())
+        return f"{self.HELP}<h3>Parameters</h3><ul>{items}</ul>"
+
+    def initAlgorithm(self, configuration=None):
+        before, after = self.data_parameters()
+        for definition in (*before, *map(form_field, params(self.CONFIG)), *after):
+            if isinstance(definition, QgsProcessingParameterDefinition):
+                self.addParameter(definition)
+            else:
+                self.addOutput(definition)
+
+    def canExecute(self) -> tuple[bool, str]:
+        names = packages.missing(*self.PURPOSES) if self.PURPOSES else []
+        return (False, f"Missing Python packages: {', '.join(names)}. {packages.how_to_mend(*self.PURPOSES)}") if names else (True, "")
+
+    def processAlgorithm(self, parameters, context, feedback) -> dict:
+        data = Data(self, parameters, context, feedback)
+
+        def progress(fraction: float, message: str = "") -> None:
+            if message.startswith("Warning:"):
+                feedback.pushWarning(message)
+            elif message:
+                feedback.pushInfo(message)
+            feedback.setProgress(100 * fraction)
+            if feedback.isCanceled():
+                raise Cancelled()
+
+        try:
+            if self.PURPOSES:  # qgis_process and models do not ask canExecute
+                packages.require(*self.PURPOSES)
+            config = self.CONFIG(**{item.name: data.setting(item) for item in params(self.CONFIG)})
+            results = self.work(data, config, progress)
+        except WaterError as error:
+            raise QgsProcessingException(f"{error.message}\n{error.remedy}".strip()) from error
+        except MemoryError as error:
+            raise QgsProcessingException("Memory ran out.\nHalve the batch size or the window size.") from error
+        return {**data.destinations, **results}
+
+
+class Data:
+    """Parameter values as the engine wants them: paths and plain numbers. A destination that is asked for is an output of the run."""
+
+    def __init__(self, algorithm: WaterAlgorithm, parameters: dict, context, feedback):
+        self._algorithm, self._parameters, self._context, self._feedback = algorithm, parameters, context, feedback
+        self.destinations: dict[str, str] = {}
+
+    def setting(self, item: Param):
+        name, algorithm, args = item.name.upper(), self._algorithm, (self._parameters, item.name.upper(), self._context)
+        if item.choices:
+            return algorithm.parameterAsEnumString(*args)
+        if item.kind is bool:
+            return algorithm.parameterAsBoolean(*args)
+        if item.kind in (int, float):
+            if item.optional and self._parameters.get(name) in (None, ""):
+                return None
+            return algorithm.parameterAsInt(*args) if item.kind is int else algorithm.parameterAsDouble(*args)
+        if item.of_input:
+            return (algorithm.parameterAsFields(*args) or [""])[0]
+        return algorithm.parameterAsString(*args) or ""
+
+    def file(self, name: str) -> str:
+        return self._algorithm.parameterAsFile(self._parameters, name, self._context)
+
+    def raster(self, name: str) -> str:
+        """Path (or GDAL name) of a raster layer; "" if none was given."""
+        layer = self._algorithm.parameterAsRasterLayer(self._parameters, name, self._context)
+        given = self._parameters.get(name)
+        if layer is None:  # not one that QGIS can open: the engine says why
+            return given if isinstance(given, str) else ""
+        return self._source(layer)
+
+    def rasters(self, name: str) -> list[str]:
+        layers = self._algorithm.parameterAsLayerList(self._parameters, name, self._context)
+        given = self._parameters.get(name)
+        if not layers and given:
+            return [str(g) for g in (given if isinstance(given, (list, tuple)) else [given])]
+        return [self._source(layer) for layer in layers]
+
+    def vector(self, name: str) -> str:
+        """Path of a vector layer as `path|layername=...`; a layer that is no file, or filtered, is written to one first."""
+        given = self._parameters.get(name)
+        layer = self._algorithm.parameterAsVectorLayer(self._parameters, name, self._context)
+        if layer is None:
+            return given if isinstance(given, str) else ""
+        path, table = self._algorithm.parameterAsCompatibleSourceLayerPathAndLayerName(
+            self._parameters, name, self._context, _VECTOR_FORMATS, "gpkg", self._feedback
+        )
+        return f"{path}|layername={table}" if table else path
+
+    def labels(self, name: str) -> str:
+        """A vector layer or a raster layer."""
+        layer = QgsProcessingUtils.mapLayerFromString(str(self._parameters.get(name)), self._context) if isinstance(self._parameters.get(name), str) else self._parameters.get(name)
+        return self.vector(name) if layer is None or _is_vector(layer) else self._source(layer)
+
+    def output(self, name: str) -> str:
+        """Where a file shall go; "" if it was not asked for."""
+        path = self._algorithm.parameterAsFileOutput(self._parameters, name, self._context)
+        if path:
+            self.destinations[name] = path
+        return path
+
+    def layer(self, name: str, title: str) -> str:
+        """Where a raster layer shall go, and the name it gets in the layer tree."""
+        path = self._algorithm.parameterAsOutputLayer(self._parameters, name, self._context)
+        if path:
+            self.destinations[name] = path
+            if self._context.willLoadLayerOnCompletion(path):
+                self._context.layerToLoadOnCompletionDetails(path).name = title
+        return path
+
+    def offer(self, name: str, source: str, title: str) -> None:
+        """Have the desktop load a vector layer that the run made beside its outputs."""
+        project = self._context.project()
+        if project is not None:
+            details = QgsProcessingContext.LayerDetails(title, project, name)
+            self._context.addLayerToLoadOnCompletion(source, details)
+
+    @staticmethod
+    def _source(layer) -> str:
+        if layer.dataProvider() is None or layer.dataProvider().name() != "gdal":
+            raise RasterError(f"The layer {layer.name()} is not a raster file.", "Export it to a GeoTIFF first.")
+        return layer.source()
+
+
+def _is_vector(layer) -> bool:
+    return hasattr(layer, "fields")
+
+
+def form_field(item: Param) -> QgsProcessingParameterDefinition:
+    """The form's field of one setting."""
+    name, label = item.name.upper(), f"{item.label} [{item.unit}]" if item.unit else item.label
+    if item.choices:
+        field = QgsProcessingParameterEnum(name, label, list(item.choices), defaultValue=item.default, usesStaticStrings=True)
+    elif item.kind is bool:
+        field = QgsProcessingParameterBoolean(name, label, item.default)
+    elif item.kind in (int, float):
+        kind = QgsProcessingParameterNumber.Type.Integer if item.kind is int else QgsProcessingParameterNumber.Type.Double
+        limits = {k: v for k, v in (("minValue", item.minimum), ("maxValue", item.maximum)) if v is not None}
+        field = QgsProcessingParameterNumber(name, label, kind, item.default, item.optional, **limits)
+        if item.kind is float:
+            field.setMetadata({"widget_wrapper": {"decimals": 7 if (item.default or 1) < 0.01 else 3}})
+    elif item.of_input:
+        field = QgsProcessingParameterField(name, label, None, item.of_input, optional=True)
+    elif item.file:
+        field = QgsProcessingParameterFile(name, label, fileFilter=f"{item.file};;All files (*)", optional=True)
+    else:
+        field = QgsProcessingParameterString(name, label, item.default, item.multiline, True)
+    return explain(field, item.help, item.advanced)
+
+
+def explain(definition, text: str, advanced: bool = False):
+    """The same definition with its help text, folded away if advanced."""
+    definition.setHelp(text)
+    if advanced:
+        definition.setFlags(definition.flags() | QgsProcessingParameterDefinition.Flag.FlagAdvanced)
+    return definition

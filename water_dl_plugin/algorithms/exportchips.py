@@ -1,0 +1,50 @@
+"""exportchips: scenes and labels -> chips folder."""
+
+from __future__ import annotations
+
+import os
+
+from qgis.core import (
+    QgsProcessing,
+    QgsProcessingOutputNumber,
+    QgsProcessingOutputVectorLayer,
+    QgsProcessingParameterFeatureSource,
+    QgsProcessingParameterFolderDestination,
+    QgsProcessingParameterMapLayer,
+    QgsProcessingParameterMultipleLayers,
+)
+
+from ..engine.settings import ChipsConfig
+from .base import PREPARE, WaterAlgorithm, explain
+
+
+class ExportChips(WaterAlgorithm):
+    NAME, TITLE, GROUP, CONFIG = "exportchips", "Export chips", PREPARE, ChipsConfig
+    TAGS = ("training data", "tiles", "samples", "labels")
+    HELP = (
+        "Cuts scenes and their labels into chips to train a network with. Labels are polygons, lines or points with a class field, or a "
+        "class raster. A few dozen polygons of each class are a good start: draw what is easy and what is hard, and leave unlabelled what "
+        "you can't tell. The folder can also be opened in ArcGIS ('Classified Tiles'). Its chips.gpkg is a layer with one footprint per chip."
+    )
+
+    def data_parameters(self):
+        raster, anything = QgsProcessing.SourceType.TypeRaster, QgsProcessing.SourceType.TypeVectorAnyGeometry
+        return [
+            explain(QgsProcessingParameterMultipleLayers("INPUT", "Scenes", raster), "One or several rasters with the same bands. Chips are cut from each."),
+            explain(QgsProcessingParameterMapLayer("LABELS", "Labels", typesList=[anything, raster]), "Polygons, lines or points, or a class raster, in any CRS."),
+            explain(QgsProcessingParameterMultipleLayers("STACK", "Further rasters of the stack", raster, optional=True), "Rasters whose bands join those of each scene, e.g. a DEM; warped to the scene's grid where they differ.", True),
+            explain(QgsProcessingParameterFeatureSource("AREA", "Area of interest", [QgsProcessing.SourceType.TypeVectorPolygon], optional=True), "Only labels inside these polygons are used.", True),
+        ], [
+            explain(QgsProcessingParameterFolderDestination("OUTPUT", "Chips folder"), "A new folder; an older chips folder is replaced unless you append."),
+            QgsProcessingOutputNumber("NUMBER", "Number of chips"),
+            QgsProcessingOutputVectorLayer("FOOTPRINTS", "Footprints of the chips"),
+        ]  # fmt: skip
+
+    def work(self, data, config, progress):
+        from ..engine.export import export
+
+        folder = data.output("OUTPUT")
+        manifest = export(data.rasters("INPUT"), data.labels("LABELS"), folder, config, stack=data.rasters("STACK"), area=data.vector("AREA"), progress=progress)
+        footprints = os.path.join(folder, "chips.gpkg") + "|layername=chips"
+        data.offer("FOOTPRINTS", footprints, "Chips")
+        return {"NUMBER": len(manifest.chips), "FOOTPRINTS": footprints}

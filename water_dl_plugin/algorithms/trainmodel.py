@@ -1,0 +1,33 @@
+"""trainmodel: chips folder of any task -> model file and report."""
+
+from __future__ import annotations
+
+from qgis.core import QgsProcessingOutputNumber, QgsProcessingParameterFile, QgsProcessingParameterFileDestination
+
+from ..engine.settings import TrainConfig
+from .base import TRAIN, WaterAlgorithm, explain
+
+
+class TrainModel(WaterAlgorithm):
+    NAME, TITLE, GROUP, CONFIG, PURPOSES = "trainmodel", "Train model", TRAIN, TrainConfig, ("run", "train", "report")
+    TAGS = ("network", "unet", "linknet", "onnx", "segmentation")
+    HELP = (
+        "Trains a network on a chips folder and writes it as one ONNX file that knows its bands, normalisation and classes. The log shows "
+        "loss and agreement after each epoch. Cancel stops within a batch and keeps the best model so far; a run that was killed goes on "
+        "where it was when started again with the same chips and settings."
+    )
+
+    def data_parameters(self):
+        chips = QgsProcessingParameterFile("CHIPS", "Chips folder", QgsProcessingParameterFile.Behavior.Folder)
+        return [explain(chips, "Folder written by Export chips, or by ArcGIS ('Classified Tiles').")], [
+            explain(QgsProcessingParameterFileDestination("OUTPUT", "Model file", "ONNX model (*.onnx)"), "The weights to go on training from are put beside it as .safetensors."),
+            explain(QgsProcessingParameterFileDestination("REPORT", "Report", "HTML files (*.html)", optional=True), "Learning curves, confusion matrix, worst and best validation chips, settings: one file to keep or send."),
+            QgsProcessingOutputNumber("BEST_EPOCH", "Best epoch"),
+            QgsProcessingOutputNumber("FIGURE", "Monitored figure at the best epoch"),
+        ]  # fmt: skip
+
+    def work(self, data, config, progress):
+        from ..engine.train import train
+
+        run = train(data.file("CHIPS"), data.output("OUTPUT"), config, progress, data.output("REPORT"))
+        return {"BEST_EPOCH": run.best_epoch, "FIGURE": run.best_figure}

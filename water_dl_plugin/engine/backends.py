@@ -1,0 +1,102 @@
+"""Running a model file. ONNX Runtime on the processor, or on a CUDA GPU when it can; says which one really runs."""
+
+from __future__ import annotations
+
+import os
+from typing import Optional
+
+import numpy as np
+
+from . import bundle
+from .errors import ConfigError, ModelError, PackageMissingError
+
+MAX_CHANNELS = 1000
+
+
+class OnnxModel:
+    """A model file ready to run.
+
+    `info`: what it wants (`ModelInfo`); `channels`: of its output; `tile`: fixed window size in px, or None; `batch`: fixed batch
+    size, or None; `dtype`: of its input; `provider`: what really runs it.
+    """
+
+    def __init__(self, path: str, device: str = "auto", threads: int = 0, divide_by: float = 1.0, activation: str = "none"):
+        self._session = _session(path, device, threads)
+        self.path, self.provider, self._activation = path, self._session.get_providers()[0], activation
+        inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        dtypes = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+        if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in dtypes:
+            raise ModelError(f"{path} does not take one image (batch, bands, rows, columns) of floats.", "Choose a segmentation model.")
+        if len(outputs[0].shape) != 4:
+            raise ModelError(f"{path} does not give an image.", "Choose a segmentation model; estimatelevel and classifychips run the others.")
+        self.dtype = np.dtype(dtypes[inputs[0].type])
+        self._input, self._output = inputs[0].name, outputs[0].name
+        batch, bands, rows, cols = inputs[0].shape
+        if not isinstance(bands, int) or not 1 <= bands <= 1000:
+            raise ModelError(f"{path} does not say how many bands it takes.", "Export it again with a fixed number of bands.")
+        if isinstance(rows, int) and rows != cols:
+            raise ModelError(f"{path} takes windows of {rows} x {cols} px.", "Only square windows can be used.")
+        self.batch = batch if isinstance(batch, int) else None
+        self.tile: Optional[int] = rows if isinstance(rows, int) else None
+        channels = outputs[0].shape[1]
+        self.channels = channels if isinstance(channels, int) else self._probe(bands)
+        if not 1 <= self.channels <= MAX_CHANNELS:
+            raise ModelError(f"{path} gives {self.channels} channels.", "Choose another model.")
+        props = self._session.get_modelmeta().custom_metadata_map
+        self.info = bundle.describe(props, bands, self.channels, self.tile, divide_by)
+
+    def _probe(self, bands: int) -> int:
+        size = self.tile or 256
+        return self._run(np.zeros((self.batch or 1, bands, size, size), self.dtype)).shape[1]
+
+    def __call__(self, batch: np.ndarray) -> np.ndarray:
+        """`(n, bands, rows, cols)` -> `(n, channels, rows, cols)`, float32 (float64 for a double model)."""
+        given = len(batch)
+        if self.batch and given < self.batch:
+            batch = np.concatenate([batch, np.repeat(batch[-1:], self.batch - given, axis=0)])
+        out = self._run(batch.astype(self.dtype, copy=False))[:given]
+        if out.shape[2:] != batch.shape[2:]:
+            raise ModelError(f"The model gave {out.shape[2]} x {out.shape[3]} px for a window of {batch.shape[2]} x {batch.shape[3]} px.", "Only models whose output has the size of their input can be used.")
+        if out.dtype not in (np.float32, np.float64):
+            out = out.astype(np.float32)
+        return _activate(out, self._activation)
+
+    def _run(self, batch: np.ndarray) -> np.ndarray:
+        try:
+            return self._session.run([self._output], {self._input: batch})[0]
+        except Exception as error:  # ONNX Runtime raises classes of its own without a common base
+            raise ModelError(f"The model failed on a window of {batch.shape[2]} x {batch.shape[3]} px: {str(error)[:300]}", "Choose a smaller window or batch; if it stays, the model file is at fault.") from None
+
+
+def _activate(out: np.ndarray, activation: str) -> np.ndarray:
+    if activation == "sigmoid":
+        return 1 / (1 + np.exp(-np.clip(out, -80, 80)))
+    if activation == "softmax":
+        out = np.exp(out - out.max(axis=1, keepdims=True))
+        return out / out.sum(axis=1, keepdims=True)
+    return out
+
+
+def _session(path: str, device: str, threads: int):
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise PackageMissingError(f"ONNX Runtime can't be loaded ({error}).", "Run 'Install packages' (waterdl:installpackages).") from None
+    if not os.path.isfile(path):
+        raise ModelError(f"There is no model file {path}.", "Check the path.")
+    available = onnxruntime.get_available_providers()
+    providers = ["CPUExecutionProvider"]
+    if device != "cpu" and "CUDAExecutionProvider" in available:
+        providers.insert(0, "CUDAExecutionProvider")
+    elif device == "cuda":
+        raise ConfigError("This ONNX Runtime can't use CUDA.", "Run 'Install packages' with CUDA chosen, or set the device to auto.")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3
+    try:
+        session = onnxruntime.InferenceSession(path, options, providers=providers)
+    except Exception as error:  # as above
+        raise ModelError(f"{path} is not a model that ONNX Runtime can load: {str(error)[:300]}", "Is the download complete? It must be an .onnx file.") from None
+    if device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
+        raise ConfigError("CUDA was asked for, but ONNX Runtime fell back to the processor.", "Check the NVIDIA driver and the CUDA libraries, or set the device to auto.")
+    return session

@@ -1,0 +1,264 @@
+"""Labels and areas: the door to vector layers, and class rasters as labels. Everything comes out as pixels on a given grid."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import Sequence
+
+import numpy as np
+from osgeo import gdal, ogr, osr
+
+from . import classes as map_classes
+from .classes import MapClass
+from .errors import LabelError, RasterError
+from .raster import Grid, Raster, overlap, same_crs, spatial_reference
+from .windows import blocks
+
+BACKGROUND = "background"
+
+
+class Shapes:
+    """The features of one vector layer in a raster's CRS, with a value each, ready to be burnt into any part of it.
+
+    `source` is a path, or QGIS's `path|layername=...|subset=...`; `field` gives the values (None: 1 for all); `buffer` widens lines and
+    points, in map units of `crs` (WKT). Raises `LabelError`.
+    """
+
+    def __init__(self, source: str, crs: str, field: str = "", buffer: float = 0.0):
+        dataset, layer = _layer(source)  # noqa: F841 the layer lives as long as its dataset
+        reference = layer.GetSpatialRef()
+        if bool(reference) != bool(crs):
+            who = "The labels have no" if crs else "The raster has no"
+            raise LabelError(f"{who} coordinate reference system ({source}).", "Assign it in the layer's properties, then export the layer once.")
+        move = None
+        if reference and not same_crs(reference.ExportToWkt(), crs):
+            move = osr.CoordinateTransformation(spatial_reference(reference.ExportToWkt()), spatial_reference(crs))
+        self._geometries, self.values = [], []
+        names = [layer.GetLayerDefn().GetFieldDefn(i).GetName() for i in range(layer.GetLayerDefn().GetFieldCount())]
+        if field and field not in names:
+            raise LabelError(f"The labels have no field {field!r}.", f"Their fields are {', '.join(names) or 'none'}.")
+        for feature in layer:
+            geometry = feature.GetGeometryRef()
+            value = _value(feature, field) if field else 1
+            if geometry is None or geometry.IsEmpty() or value is None:
+                continue
+            geometry = geometry.Clone()
+            geometry.FlattenTo2D()
+            if move is not None and geometry.Transform(move) != 0:
+                continue  # a geometry outside the raster's projection can't lie on the raster
+            if buffer > 0 and geometry.GetDimension() < 2:
+                geometry = geometry.Buffer(buffer)
+            self._geometries.append(geometry)
+            self.values.append(value)
+        if not self._geometries:
+            raise LabelError(f"There is no feature with a {f'value in {field!r}' if field else 'geometry'} in {source}.", "Check the layer, its filter and the class field.")
+        boxes = np.array([g.GetEnvelope() for g in self._geometries])
+        self._boxes = boxes[:, [0, 2, 1, 3]]  # OGR gives xmin, xmax, ymin, ymax
+
+    def __len__(self) -> int:
+        return len(self._geometries)
+
+    @property
+    def bounds(self) -> tuple:
+        return (*self._boxes[:, :2].min(axis=0), *self._boxes[:, 2:].max(axis=0))
+
+    def hits(self, grid: Grid) -> np.ndarray:
+        """Numbers of the features whose box meets the grid."""
+        left, bottom, right, top = grid.bounds
+        box = self._boxes
+        return np.flatnonzero((box[:, 0] <= right) & (box[:, 2] >= left) & (box[:, 1] <= top) & (box[:, 3] >= bottom))
+
+    def burn(self, grid: Grid, numbers: Sequence[int], dtype=np.uint8) -> np.ndarray:
+        """`(rows, cols)`: number of the feature's value, `numbers[i]` for feature i, 0 elsewhere. Pixels whose centre lies inside; lines
+        and points take every pixel they touch. Where features overlap, the later one holds."""
+        found = self.hits(grid)
+        if not len(found):
+            return np.zeros((grid.height, grid.width), dtype)
+        kind = gdal.GDT_Byte if dtype == np.uint8 else gdal.GDT_Int32
+        target = gdal.GetDriverByName("MEM").Create("", grid.width, grid.height, 1, kind)
+        target.SetGeoTransform(grid.transform)
+        for thin in (False, True):
+            layer_set = (ogr.GetDriverByName("Memory") or ogr.GetDriverByName("MEM")).CreateDataSource("")
+            layer = layer_set.CreateLayer("labels")
+            layer.CreateField(ogr.FieldDefn("number", ogr.OFTInteger))
+            for i in found:
+                if (self._geometries[i].GetDimension() < 2) == thin:
+                    feature = ogr.Feature(layer.GetLayerDefn())
+                    feature.SetField("number", int(numbers[i]))
+                    feature.SetGeometry(self._geometries[i])
+                    layer.CreateFeature(feature)
+            if layer.GetFeatureCount():
+                gdal.PushErrorHandler("CPLQuietErrorHandler")  # it warns that layer and raster have no CRS: they share one
+                failed = gdal.RasterizeLayer(target, [1], layer, options=["ATTRIBUTE=number", f"ALL_TOUCHED={'TRUE' if thin else 'FALSE'}"])
+                gdal.PopErrorHandler()
+                if failed:
+                    raise LabelError(f"The labels can't be drawn on the raster: {gdal.GetLastErrorMsg()[:200]}", "Run 'Fix geometries' on them first.")
+        return target.ReadAsArray().astype(dtype)
+
+
+class Area:
+    """An area of interest: `area(window)` is True where a pixel of the raster lies inside one of the polygons."""
+
+    def __init__(self, source: str, grid: Grid):
+        self._shapes, self._grid = Shapes(source, grid.crs), grid
+        if not len(self._shapes.hits(grid)):
+            raise LabelError("The area of interest lies outside the raster.", "Check its CRS, or leave it empty.")
+
+    def on(self, grid: Grid) -> np.ndarray:
+        return self._shapes.burn(grid, [1] * len(self._shapes)) > 0
+
+    def __call__(self, window) -> np.ndarray:
+        return self.on(self._grid.part(window))
+
+
+class VectorLabels:
+    """Polygons, lines or points as labels of classes, on pixels."""
+
+    def __init__(self, source: str, field: str = "", buffer: float = 0.0):
+        self.source, self._field, self._buffer = source, field, buffer
+        self._shapes: dict[str, Shapes] = {}
+        dataset, layer = _layer(source)
+        names = [layer.GetLayerDefn().GetFieldDefn(i).GetName() for i in range(layer.GetLayerDefn().GetFieldCount())]
+        if field and field not in names:
+            raise LabelError(f"The labels have no field {field!r}.", f"Their fields are {', '.join(names) or 'none'}.")
+        values = {_value(f, field) for f in layer} - {None} if field else set()
+        if field and not values:
+            raise LabelError(f"The field {field!r} is empty in all labels.", "Fill it, or choose another field.")
+        self.found = sorted(values, key=lambda v: (isinstance(v, str), v))
+        self.classes: tuple = ()
+        self._index: dict = {}
+
+    def use(self, classes: tuple, background: bool) -> None:
+        """Fix the classes; with `background` the first one takes all unlabelled pixels."""
+        self.classes, self._background = classes, background
+        self._index = {c.name: i + 1 for i, c in enumerate(classes)}
+
+    def read(self, grid: Grid) -> np.ndarray:
+        """uint8 `(rows, cols)`: class index + 1, 0 where there is no label."""
+        shapes = self._for(grid.crs)
+        last = len(self.classes)
+        numbers = [self._index.get(str(v), 0) if self._field else last for v in shapes.values]
+        labels = shapes.burn(grid, numbers)
+        return np.where(labels == 0, 1, labels).astype(np.uint8) if self._background else labels
+
+    def touches(self, grid: Grid) -> bool:
+        return len(self._for(grid.crs).hits(grid)) > 0
+
+    def _for(self, crs: str) -> Shapes:
+        if crs not in self._shapes:
+            self._shapes[crs] = Shapes(self.source, crs, self._field, self._buffer)
+        return self._shapes[crs]
+
+
+class RasterLabels:
+    """A class raster as labels; other grids are met by nearest neighbour."""
+
+    def __init__(self, path: str):
+        self.source, self._raster = path, Raster(path, "1")
+        self.found = sorted(self._values())
+        self.classes: tuple = ()
+
+    def _values(self) -> set:
+        found: set = set()
+        grid = self._raster.grid
+        for window in blocks(grid.width, grid.height, 2048):
+            pixels, valid = self._raster.read(window)
+            found |= set(np.unique(pixels[valid]).tolist())
+            if len(found) > 255:
+                raise LabelError(f"{self.source} has more than 255 different values.", "Choose a class raster, or reclassify it first.")
+        if not found:
+            raise LabelError(f"{self.source} holds nodata only.", "Choose another label raster.")
+        return found
+
+    def use(self, classes: tuple, background: bool) -> None:
+        self.classes, self._background = classes, background
+        self._index = {c.name: i + 1 for i, c in enumerate(classes)}
+
+    def read(self, grid: Grid) -> np.ndarray:
+        pixels, valid = self._raster.read_on(grid, "nearest")
+        labels = np.zeros(valid.shape[1:], np.uint8)
+        for value in self.found:
+            name = str(int(value)) if value == int(value) else str(value)
+            labels[valid[0] & (pixels[0] == value)] = self._index.get(name, 0)
+        return np.where(labels == 0, 1, labels).astype(np.uint8) if self._background else labels
+
+    def touches(self, grid: Grid) -> bool:
+        if bool(grid.crs) != bool(self._raster.grid.crs):
+            raise LabelError("The label raster and the scene do not both have a CRS.", "Assign the missing one first.")
+        return overlap(grid, self._raster.grid)
+
+
+def open_labels(source: str, field: str = "", buffer: float = 0.0):
+    """`VectorLabels` or `RasterLabels`, whichever the source is. Raises `LabelError` when it is neither."""
+    try:
+        return RasterLabels(source) if not _is_vector(source) else VectorLabels(source, field, buffer)
+    except RasterError as error:
+        raise LabelError(f"The labels can't be opened: {error.message}", "Choose a vector layer or a class raster.") from None
+
+
+def choose_classes(labels, order: str, background: bool, existing: tuple = ()) -> tuple[MapClass, ...]:
+    """The classes of these labels, or `existing` ones (of a chips folder to append to) if the labels fit them. Raises `LabelError`."""
+    names = {str(int(v)) if isinstance(v, float) and v == int(v) else str(v) for v in labels.found}
+    if existing:
+        unknown = sorted(names - {c.name for c in existing})
+        if unknown:
+            raise LabelError(f"The class {unknown[0]!r} is not in the chips folder.", f"Its classes are {', '.join(c.name for c in existing)}.")
+        return existing
+    if not labels.found:  # all features are one class
+        found = ("labelled",) if not order else tuple(o.strip() for o in order.split(",") if o.strip())[-1:]
+        made = map_classes.make(found)
+    else:
+        made = map_classes.make(labels.found, order)
+    if background and made[0].name not in (BACKGROUND, "0"):
+        keep_values = all(isinstance(v, (int, float)) for v in labels.found) and bool(labels.found)
+        if keep_values and 0 in {c.value for c in made}:
+            raise LabelError("Unlabelled pixels shall be background, which takes the number 0, but a class has it.", "Put that class first, or renumber it.")
+        others = [c if keep_values else MapClass(c.value + 1, c.name, c.colour) for c in made]
+        made = (MapClass(0, BACKGROUND, map_classes.colour_of(BACKGROUND, 0)), *others)
+    if len(made) < 2:
+        raise LabelError(f"The labels have one class only ({made[0].name}).", "Choose the class field, add labels of another class, or let unlabelled pixels be background if the labels are complete.")
+    return made
+
+
+def _value(feature, field: str):
+    index = feature.GetFieldIndex(field)
+    if not feature.IsFieldSetAndNotNull(index):
+        return None
+    kind = feature.GetFieldDefnRef(index).GetType()
+    if kind in (ogr.OFTInteger, ogr.OFTInteger64):
+        return feature.GetFieldAsInteger64(index)
+    if kind == ogr.OFTReal:
+        number = feature.GetFieldAsDouble(index)
+        return int(number) if number == int(number) else number
+    return feature.GetFieldAsString(index).strip() or None
+
+
+def _is_vector(source: str) -> bool:
+    path = source.split("|")[0]
+    try:
+        return gdal.OpenEx(path, gdal.OF_VECTOR | gdal.OF_READONLY) is not None and gdal.IdentifyDriverEx(path, gdal.OF_RASTER) is None or "|" in source
+    except RuntimeError:
+        return False
+
+
+def _layer(source: str):
+    """(dataset, layer) of a path or of QGIS's `path|layername=...|subset=...`; keep the dataset as long as the layer."""
+    path, *options = source.split("|")
+    wanted = dict(o.split("=", 1) for o in options if "=" in o)
+    plain = not path.startswith("/vsi") and not re.match(r"^[A-Za-z0-9_]{2,}:", path)
+    if plain and not os.path.exists(path):
+        raise LabelError(f"There is no file {path}.", "Check the path.")
+    try:
+        dataset = gdal.OpenEx(path, gdal.OF_VECTOR | gdal.OF_READONLY)
+    except RuntimeError:
+        dataset = None
+    if dataset is None or dataset.GetLayerCount() == 0:
+        raise LabelError(f"{path} can't be read as a vector layer.", "Open it in QGIS to see whether it is one.")
+    name = wanted.get("layername")
+    layer = dataset.GetLayerByName(name) if name else dataset.GetLayer(int(wanted.get("layerid", 0)))
+    if layer is None:
+        raise LabelError(f"{path} has no layer {name or wanted.get('layerid')!r}.", f"It has {', '.join(dataset.GetLayer(i).GetName() for i in range(dataset.GetLayerCount()))}.")
+    if "subset" in wanted and layer.SetAttributeFilter(wanted["subset"]) != 0:
+        raise LabelError(f"The filter {wanted['subset']!r} can't be used.", "Check the field names in it.")
+    return dataset, layer

@@ -1,0 +1,121 @@
+"""Raster and model -> class raster and probability raster, in one pass."""
+
+from __future__ import annotations
+
+import json
+import os
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Optional, Sequence
+
+import numpy as np
+
+from . import bundle
+from .backends import OnnxModel
+from .classes import NODATA, MapClass, classify
+from .errors import ConfigError, ModelError
+from .infer import predict, window_size
+from .labels import Area
+from .progress import Progress, silent
+from .raster import Stack, Writer, writable
+from .settings import InferConfig
+
+PROBABILITY_NODATA = -1.0
+CLASSES_KEY = "WATERDL_CLASSES"
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """What `map_classes` wrote: pixels per class (by index), pixels without data, the classes and who ran the model."""
+
+    classes: tuple
+    pixels: tuple
+    nodata: int
+    provider: str
+
+
+def map_classes(
+    path: str, model_path: str, output: str, config: InferConfig, *, stack: Sequence[str] = (), area: str = "", probability: str = "",
+    progress: Progress = silent, version: str = "",
+) -> Mapped:  # fmt: skip
+    """Classify a raster. `output` (class values as uint8, 255 nodata) and `probability` (float32, -1 nodata; one band for two classes,
+    else one per class) are GeoTIFFs; either may be "". Raises `ModelError` when the raster does not fit the model."""
+    if not output and not probability:
+        raise ConfigError("There is nothing to write.", "Choose a class raster, a probability raster, or both.")
+    for wanted in filter(None, (output, probability)):
+        writable(wanted)
+    model = OnnxModel(model_path, config.device, config.threads, config.divide_by, config.activation)
+    info = model.info
+    if info.task != "segmentation":
+        raise ModelError(f"This is a model for {info.task}.", "classifyraster runs segmentation models; choose the algorithm for this task.")
+    threshold = info.threshold if config.threshold is None else config.threshold
+    with ExitStack() as files:
+        source = files.enter_context(Stack(path, stack, config.bands))
+        fits(info, source)
+        progress(0, f"Runs on {model.provider.replace('ExecutionProvider', '')}; windows of {window_size(model, config, source.grid)} px, overlap {config.overlap} px; threshold {threshold:g}.")
+        for line in doubts(info, source):
+            progress(0, line)
+        limits = Area(area, source.grid) if area else None
+        tags = {
+            "WATERDL_VERSION": version, "WATERDL_MODEL": f"{os.path.basename(model_path)} {bundle.file_hash(model_path)}",
+            "WATERDL_THRESHOLD": f"{threshold:g}", "WATERDL_SETTINGS": json.dumps(config.to_json()), "WATERDL_SOURCE": os.path.basename(path),
+            CLASSES_KEY: json.dumps([c.to_json() for c in info.classes]),
+        }  # fmt: skip
+        classes, chances = _writers(files, source.grid, info.classes, model.channels, output, probability, config, tags)
+        values = np.array([c.value for c in info.classes], np.uint8)
+        counts, unmapped = np.zeros(len(values), np.int64), 0
+        for window, given, holds in predict(source, model, config, progress, limits):
+            holds &= np.isfinite(given).all(axis=0)
+            guess = classify(given, threshold)
+            counts += np.bincount(guess[holds], minlength=len(values))
+            unmapped += int((~holds).sum())
+            if classes:
+                classes.write(window, np.where(holds, values[guess], NODATA).astype(np.uint8)[None])
+            if chances:
+                chances.write(window, np.where(holds, given, PROBABILITY_NODATA).astype(np.float32))
+        progress(1, "Writing overviews.")
+    total = max(int(counts.sum()), 1)
+    progress(1, "; ".join(f"{c.name} {100 * n / total:.1f} %" for c, n in zip(info.classes, counts)) + f"; {unmapped} pixels without data.")
+    return Mapped(info.classes, tuple(map(int, counts)), unmapped, model.provider)
+
+
+def _writers(files: ExitStack, grid, classes: Sequence[MapClass], channels: int, output: str, probability: str, config: InferConfig, tags: dict):
+    first: Optional[Writer] = None
+    second: Optional[Writer] = None
+    if output:
+        names = [""] * (max(c.value for c in classes) + 1)
+        for c in classes:
+            names[c.value] = c.name
+        first = files.enter_context(Writer(
+            output, grid, 1, np.uint8, NODATA, names=["class"], categories=names, colours={c.value: c.colour for c in classes},
+            metadata=tags, compression=config.compression,
+        ))  # fmt: skip
+    if probability:
+        shown = classes[-1:] if channels == 1 else classes
+        second = files.enter_context(Writer(
+            probability, grid, channels, np.float32, PROBABILITY_NODATA, names=[f"probability of {c.name}" for c in shown],
+            metadata=tags, compression=config.compression,
+        ))  # fmt: skip
+    return first, second
+
+
+def fits(info: bundle.ModelInfo, source) -> None:
+    """Raise `ModelError` unless the raster has as many bands as the model wants."""
+    if len(source.bands) != len(info.bands):
+        wanted = ", ".join(f"{name}{f' ({unit})' if unit else ''}" for name, unit in info.bands)
+        raise ModelError(f"The model wants {len(info.bands)} bands ({wanted}), the raster gives {len(source.bands)}.", "Choose the right ones in the bands field, e.g. '1-4'.")
+
+
+def doubts(info: bundle.ModelInfo, source) -> list[str]:
+    """Warnings: other pixel size, other band names than in training."""
+    lines = []
+    size = source.grid.pixel_size_m
+    if size and info.pixel_size_m and not 0.67 < size / info.pixel_size_m < 1.5:
+        lines.append(f"Warning: the raster's pixels are {size:.3g} m, the model was trained at {info.pixel_size_m:.3g} m. Resample the raster for good results.")
+    trained = [name for name, _ in info.bands]
+    given = [b.name for b in source.bands]
+    if info.source == "waterdl" and trained != given and sorted(trained) == sorted(given):
+        lines.append(f"Warning: the bands come as {', '.join(given)}; the model was trained with {', '.join(trained)}.")
+    if info.source == "none":
+        lines.append("Warning: the model file says nothing of its normalisation; pixels are divided by the 'divide by' setting only.")
+    return lines

@@ -1,0 +1,75 @@
+"""From a trained network to the model file: normalisation that is not linear and the activation go into the graph."""
+
+from __future__ import annotations
+
+import io
+import warnings
+
+import numpy as np
+import torch
+from torch import nn
+
+from . import backends, bundle
+from .errors import ModelError
+from .normalise import EQUALIZE_BINS, Normalisation, equalize_table
+
+OPSET = 17  # the newest that ONNX Runtime 1.17 (Deepness' pin) reads
+TOLERANCE = 1e-4
+
+
+class Deployed(nn.Module):
+    """What the model file holds: raw or linearly normalised pixels in, probabilities out."""
+
+    def __init__(self, net: nn.Module, activate, normalisation: Normalisation):
+        super().__init__()
+        self.net, self.activate = net, activate
+        self.normalise = nn.Identity() if normalisation.linear else InGraph(normalisation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.activate(self.net(self.normalise(x)))
+
+
+class InGraph(nn.Module):
+    """`normalise.transform` as a torch module, `(n, bands, rows, cols)`."""
+
+    def __init__(self, normalisation: Normalisation):
+        super().__init__()
+        self.scheme, bands = normalisation.scheme, normalisation.bands
+        for key in ("low", "high", "floor"):
+            if key in bands[0]:
+                self.register_buffer(key, torch.tensor([b[key] for b in bands], dtype=torch.float32)[:, None, None])
+        if self.scheme == "equalize":
+            self.register_buffer("table", torch.tensor(np.stack([equalize_table(b) for b in bands]), dtype=torch.float32))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.scheme == "equalize":
+            place = ((x - self.low) / (self.high - self.low) * EQUALIZE_BINS).clamp(0, EQUALIZE_BINS - 1).long()
+            return torch.stack([self.table[i][place[:, i]] for i in range(len(self.table))], 1)
+        if self.scheme == "dynamic_world":
+            x = torch.log(torch.maximum(x, self.floor))
+        scaled = (x - self.low) / (self.high - self.low)
+        if self.scheme == "percentile_clipped":
+            return scaled.clamp(0, 1)
+        return torch.sigmoid((5 * scaled - 1).clamp(-60, 60))
+
+
+def write(path: str, net: nn.Module, activate, info: bundle.ModelInfo, example: np.ndarray) -> None:
+    """Write the model file and check that ONNX Runtime gives what torch gives. `example` `(n, bands, rows, cols)` as the graph takes it.
+
+    Raises `ModelError` if they differ by more than 1e-4, `OutputError` if it can't be written.
+    """
+    deployed = Deployed(net, activate, info.normalisation).cpu().eval()
+    given = torch.from_numpy(np.ascontiguousarray(example, np.float32))
+    buffer = io.BytesIO()
+    axes = {0: "batch", 2: "rows", 3: "columns"}
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # the exporter warns that it is the old one; the new one writes an IR that Deepness can't read
+        torch.onnx.export(deployed, (given,), buffer, dynamo=False, opset_version=OPSET, input_names=["image"], output_names=["probability"], dynamic_axes={"image": axes, "probability": axes})  # fmt: skip
+        expected = deployed(given).numpy()
+    bundle.save(path, buffer.getvalue(), info, check=lambda partial: _agree(partial, given.numpy(), expected))
+
+
+def _agree(path: str, given: np.ndarray, expected: np.ndarray) -> None:
+    difference = float(np.abs(backends.OnnxModel(path, "cpu")(given) - expected).max())
+    if not difference <= TOLERANCE:
+        raise ModelError(f"The exported model differs from the trained one by {difference:.2g}.", "Please report this with the output of diagnostics.")

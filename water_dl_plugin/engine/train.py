@@ -1,0 +1,378 @@
+"""Chips folder -> model file and report. Knows tasks and networks by name; nothing here is about one of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import os
+import platform
+import shutil
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+import torch
+
+from . import bundle, checkpoint, nets, normalise, onnx_export, tasks, warmstart
+from .chips import Chip, ChipSet, with_validation
+from .config import parse_json
+from .errors import Cancelled, ChipsError, ConfigError, TrainingError
+from .progress import Progress, silent
+from .raster import writable
+from .samples import Samples
+from .settings import LOSSES, TrainConfig
+
+_ANY_RUN = ("resume", "keep_best", "threads", "licence", "card", "device")  # settings that do not make it another run
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one loss and one learning rate that decays over it."""
+
+    loss: str
+    epochs: int
+    lr: float
+
+
+def stages(config: TrainConfig) -> list[Stage]:
+    """The stages of a run: from `config.stages`, else one of the plain settings. Raises `ConfigError`."""
+    if not config.stages.strip():
+        return [Stage(config.loss, config.epochs, config.learning_rate)]
+    listed = parse_json(config.stages, "Stages (STAGES)", 10_000)
+    example = 'Write them as [{"loss": "bce_dice", "epochs": 45, "lr": 1e-4}, {"loss": "lovasz", "epochs": 25, "lr": 1e-5}].'
+    if not isinstance(listed, list) or not 1 <= len(listed) <= 20:
+        raise ConfigError("Stages must be a list of 1 to 20.", example)
+    result = []
+    for item in listed:
+        if not isinstance(item, dict) or not set(item) <= {"loss", "epochs", "lr"}:
+            raise ConfigError(f"This is no stage: {str(item)[:80]}.", example)
+        try:  # the plain settings give the limits, and what a stage leaves out
+            made = dataclasses.replace(config, stages="", loss=item.get("loss", config.loss), epochs=item.get("epochs", config.epochs), learning_rate=item.get("lr", config.learning_rate))  # fmt: skip
+        except ConfigError as error:
+            raise ConfigError(f"Stages: {error.message}", error.remedy or example) from None
+        result.append(Stage(made.loss, made.epochs, made.learning_rate))
+    return result
+
+
+@dataclass
+class Run:
+    """What a training run came to; the report is made from it."""
+
+    title: str
+    history: list = field(default_factory=list)
+    best_epoch: Optional[int] = None
+    best_figure: float = math.nan
+    evaluation: Any = None
+    validation: list = field(default_factory=list)
+    bands: list = field(default_factory=list)
+    settings: dict = field(default_factory=dict)
+    versions: dict = field(default_factory=dict)
+    facts: list = field(default_factory=list)
+    subtitle: str = ""
+    look: Any = None
+
+
+def train(folder: str, output: str, config: TrainConfig, progress: Progress = silent, report: str = "") -> Run:
+    """Train a network on a chips folder and write the model file `output` (.onnx), its weights beside it and, if named, the report.
+
+    A state is kept beside `output` after each epoch; the same call after a kill goes on from there to the same result. `progress` is
+    called at least once per batch; when it raises `Cancelled`, the best model so far is written first if `config.keep_best`.
+    """
+    plan = stages(config)
+    if os.path.splitext(output)[1].lower() != ".onnx":
+        raise ConfigError(f"{output} is not a model file name.", "Let the name end in .onnx.")
+    for path in filter(None, (output, report)):
+        writable(path)
+    chips = ChipSet(folder)
+    manifest = with_validation(chips.manifest, config.validation_share, config.seed)
+    if manifest is not chips.manifest and not chips.split("validation"):
+        progress(0, "The chips folder sets no chips apart for validation: some are drawn at random. Neighbours may leak.")
+    chips.manifest = manifest
+    task = tasks.make(manifest)
+    learn, check = (Samples(chips, chips.split(s), task) for s in ("train", "validation"))
+    if not len(learn):
+        raise ChipsError("No chip is left for training.", "Export again with smaller shares for validation and test.")
+    with _settings_of_torch(config) as device:
+        return _Trainer(chips, task, learn, check, config, plan, output, report, device, progress).run()
+
+
+class _Trainer:
+    def __init__(self, chips, task, learn: Samples, check: Samples, config: TrainConfig, plan, output, report, device, progress):
+        self.chips, self.task, self.learn, self.check, self.config, self.plan = chips, task, learn, check, config, plan
+        self.output, self.report, self.device, self.progress = output, report, device, progress
+        self.folder = os.path.splitext(output)[0] + ".training"
+        self.monitor = config.monitor or (task.monitor if len(check) else "loss")
+        self.epochs = sum(s.epochs for s in plan)
+        torch.manual_seed(config.seed)
+        self.arguments = {"encoder": config.encoder}
+        self.net = nets.build(config.architecture, len(chips.manifest.bands), task.channels, **self.arguments)
+        self.normalisation = None
+        if config.initial_weights:
+            self.normalisation = warmstart.load(self.net, config.initial_weights, config.architecture, self.arguments, lambda text: progress(0, text))
+        progress(0, f"Reading {len(learn)} chips to train with and {len(check)} to validate with; {device.type} computes.")
+        self.normalisation = self.normalisation or normalise.fit(config.normalisation, learn.sketches())
+        self.net.to(device, memory_format=torch.channels_last)
+        self.weights = self._class_weights()
+        self.history: list[dict] = []
+        self.best: dict = {}
+
+    def run(self) -> Run:
+        try:
+            self._train()
+        except Cancelled:
+            if not (self.config.keep_best and self.best):
+                raise
+            self.progress = silent
+            self._finish()  # the state of the run stays: the same call goes on from it
+            raise Cancelled(f"Cancelled. The best model so far (epoch {self.best['epoch']}) is in {self.output}.") from None
+        run = self._finish()
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return run
+
+    def _train(self) -> None:
+        done, optimiser_state = self._resume()
+        first = 0
+        for number, stage in enumerate(self.plan):
+            optimiser = self._optimiser(stage)
+            if first <= done < first + stage.epochs and optimiser_state is not None and done > first:
+                checkpoint.into_optimiser(optimiser, optimiser_state)
+            idle = self._idle(number)
+            for epoch in range(max(done, first), first + stage.epochs):
+                if self.config.patience and idle >= self.config.patience:
+                    self.progress(epoch / self.epochs, f"Stage {number + 1} stopped: {self.monitor} has not improved for {idle} epochs.")
+                    break
+                row = self._epoch(optimiser, stage, number, epoch, first)
+                improved = self._note(row)
+                idle = 0 if improved else idle + 1
+                self._keep(optimiser, epoch + 1, improved)
+            first += stage.epochs
+            done = max(done, first)
+
+    def _epoch(self, optimiser, stage: Stage, number: int, epoch: int, first: int) -> dict:
+        started, config = time.time(), self.config
+        torch.manual_seed(int(np.random.SeedSequence([config.seed, epoch]).generate_state(1)[0]))  # dropout and the like
+        criterion = self.task.criterion(stage.loss, self.weights)
+        self.net.train()
+        total, seen = 0.0, 0
+        steps = math.ceil(len(self.learn) / config.batch_size)
+        checks = math.ceil(len(self.check) / config.batch_size)
+        scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
+        for step, (images, targets) in enumerate(self.learn.batches(config.batch_size, self.normalisation, config, epoch)):
+            share = (epoch - first + step / steps) / stage.epochs
+            for group in optimiser.param_groups:
+                group["lr"] = stage.lr * decay(config.schedule, share)
+            optimiser.zero_grad(set_to_none=True)
+            with self._autocast():
+                output = self.net(self._to(images))
+            loss = criterion(output, torch.from_numpy(targets).to(self.device))
+            value = float(loss.detach())
+            if not math.isfinite(value):
+                raise TrainingError(f"The loss is no longer a number (epoch {epoch + 1}).", "Lower the learning rate, or switch mixed precision off; the best model so far can be had with Cancel.")
+            scaler.scale(loss).backward()
+            if config.gradient_clip:
+                scaler.unscale_(optimiser)
+                torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.gradient_clip)
+            scaler.step(optimiser)
+            scaler.update()
+            total, seen = total + value * len(images), seen + len(images)
+            self.progress((epoch + (step + 1) / (steps + checks)) / self.epochs, "")
+        row = {"epoch": epoch + 1, "stage": number + 1, "loss_train": total / seen}
+        row.update(self._evaluate(criterion, lambda k: self.progress((epoch + (steps + k) / (steps + checks)) / self.epochs, ""))[1])
+        row.update(lr=stage.lr * decay(config.schedule, (epoch - first) / stage.epochs), seconds=time.time() - started)
+        return row
+
+    @torch.no_grad()
+    def _evaluate(self, criterion=None, tick=lambda k: None):
+        """The task's evaluator over the validation chips, and its figures with the loss."""
+        self.net.eval()
+        evaluator, total, seen = self.task.evaluator(), 0.0, 0
+        for k, (images, targets) in enumerate(self.check.batches(self.config.batch_size, self.normalisation)):
+            with self._autocast():
+                output = self.net(self._to(images))
+            if criterion is not None:
+                total += float(criterion(output, torch.from_numpy(targets).to(self.device))) * len(images)
+            seen += len(images)
+            evaluator.update(self.task.activate(output.float()).cpu().numpy(), targets)
+            tick(k + 1)
+        return evaluator, {"loss_valid": total / seen if seen else math.nan, **(evaluator.figures() if seen else {})}
+
+    def _note(self, row: dict) -> bool:
+        """Write the epoch into the history and the log; True if it is the best so far."""
+        self.history.append(row)
+        figure = row.get({"loss": "loss_valid" if len(self.check) else "loss_train"}.get(self.monitor, self.monitor))
+        if figure is None:
+            known = sorted({"loss"} | {k for k in row if k not in ("epoch", "stage", "lr", "seconds", "loss_train", "loss_valid")})
+            raise ConfigError(f"There is no figure {self.monitor!r} to monitor.", f"Choose one of: {', '.join(known)}.")
+        sign = -1 if self.monitor in self.task.lower_is_better or self.monitor == "loss" else 1
+        improved = not math.isnan(figure) and (not self.best or sign * figure > sign * self.best["figure"])
+        if improved or not self.best:
+            self.best = {"epoch": row["epoch"], "figure": figure if not math.isnan(figure) else -sign * math.inf}
+            self.best_state = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
+        left = (self.epochs - row["epoch"]) * float(np.mean([r["seconds"] for r in self.history[-5:]]))
+        figures = "  ".join(f"{name} {row[name]:.4f}" for name in row if name not in ("epoch", "stage", "lr", "seconds") and row[name] is not None)
+        self.progress(row["epoch"] / self.epochs, f"Epoch {row['epoch']}/{self.epochs}  {figures}  {clock(row['seconds'])}, {clock(left)} left{'  *' if improved else ''}")
+        return improved or len(self.history) == 1
+
+    def _keep(self, optimiser, done: int, improved: bool) -> None:
+        """Save the state of the run. The best weights first: a kill in between only repeats an epoch."""
+        os.makedirs(self.folder, exist_ok=True)
+        if improved:
+            checkpoint.save(os.path.join(self.folder, "best.safetensors"), self.best_state, {"best": self._json(self.best)})
+        tensors = {**{f"net.{k}": v for k, v in self.net.state_dict().items()}, **checkpoint.of_optimiser(optimiser)}
+        state = {"fingerprint": self._fingerprint(), "done": done, "history": [self._json(r) for r in self.history], "best": self._json(self.best)}
+        checkpoint.save(os.path.join(self.folder, "last.safetensors"), tensors, state)
+
+    @staticmethod
+    def _json(row: dict) -> dict:
+        return {k: (None if isinstance(v, float) and not math.isfinite(v) else v) for k, v in row.items()}
+
+    def _resume(self):
+        """Epochs that are done, and the optimiser's tensors; (0, None) for a fresh start."""
+        found = checkpoint.load(os.path.join(self.folder, "last.safetensors")) if self.config.resume else None
+        best = checkpoint.load(os.path.join(self.folder, "best.safetensors")) if found else None
+        if not found or not best or found[1].get("fingerprint") != self._fingerprint():
+            if found:
+                self.progress(0, "An interrupted run lies beside the model file, but with other chips or settings: starting anew.")
+            return 0, None
+        tensors, state = found
+        self.net.load_state_dict(checkpoint.part(tensors, "net"))
+        self.history = [{k: math.nan if v is None else v for k, v in row.items()} for row in state["history"]]
+        self.best = dict(state["best"])
+        # a kill between the two files leaves a best state that is one epoch ahead; that epoch is repeated and gives it again
+        self.best_state = {k: v.to(self.device) for k, v in best[0].items()}
+        self.progress(state["done"] / self.epochs, f"Going on after epoch {state['done']} of an interrupted run.")
+        return state["done"], tensors
+
+    def _idle(self, stage: int) -> int:
+        rows = [r for r in self.history if r["stage"] == stage + 1]
+        return rows[-1]["epoch"] - max(self.best.get("epoch", 0), rows[0]["epoch"]) if rows else 0
+
+    def _fingerprint(self) -> str:
+        settings = {k: v for k, v in self.config.to_json().items() if k not in _ANY_RUN}
+        initial = bundle.file_hash(self.config.initial_weights) if os.path.isfile(self.config.initial_weights) else ""
+        text = json.dumps([settings, initial, self.data_hash()], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def data_hash(self) -> str:
+        return hashlib.sha256(json.dumps(self.chips.manifest.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def _finish(self) -> Run:
+        """Write the model file, its weights and the report from the best epoch."""
+        self.net.load_state_dict(self.best_state)
+        evaluator, figures = self._evaluate()
+        row = next(r for r in self.history if r["epoch"] == self.best["epoch"])
+        summary = {
+            "chips": len(self.learn), "validation_chips": len(self.check), "epochs": len(self.history), "best_epoch": row["epoch"],
+            "seed": self.config.seed, "data": self.data_hash(), "settings": self.config.to_json(),
+            "figures": {k: bundle.finite(v) for k, v in figures.items() if k != "loss_valid"}, "versions": versions(),
+        }  # fmt: skip
+        manifest = self.chips.manifest
+        normalisation = dataclasses.replace(self.normalisation, in_graph=not self.normalisation.linear)
+        info = bundle.ModelInfo(
+            task=manifest.task, bands=tuple((b["name"], b.get("unit", "")) for b in manifest.bands), normalisation=normalisation,
+            architecture=self.config.architecture, arguments=self.arguments, pixel_size_m=manifest.pixel_size_m, chip_size=manifest.tile_size,
+            margin=getattr(self.net, "margin", 0), multiple=getattr(self.net, "stride", 1), training=summary, licence=self.config.licence,
+            card=self.config.card, **self.task.info(),
+        )  # fmt: skip
+        self.net.to("cpu", memory_format=torch.contiguous_format)
+        sample = (self.check if len(self.check) else self.learn).raw(0)
+        onnx_export.write(self.output, self.net, self.task.activate, info, normalisation.apply(sample[0], sample[1])[None])
+        checkpoint.save(bundle.weights_beside(self.output), self.net.state_dict(), {"architecture": self.config.architecture, "arguments": self.arguments})
+        run = self._summary(evaluator, figures, row)
+        if self.report:
+            self.task.report(self.report, run)
+        return run
+
+    def _summary(self, evaluator, figures, row) -> Run:
+        chips, cpu = self.chips, torch.device("cpu")
+        self.device = cpu
+
+        def look(chip: Chip):
+            pixels, valid = chips.image(chip)
+            with torch.no_grad():
+                output = self.net(torch.from_numpy(self.normalisation.apply(pixels, valid)[None]))
+            return pixels, valid, self.task.activate(output)[0].numpy(), self.task.target(chips, chip)
+
+        shown = self.check.chosen if len(self.check) else self.learn.chosen
+        keep = np.unique(np.linspace(0, len(shown) - 1, 200).astype(int))  # enough to find good and bad ones, however large the folder
+        return Run(
+            title=f"Training of {os.path.basename(self.output)}", history=self.history, best_epoch=row["epoch"], best_figure=self.best["figure"], evaluation=evaluator,
+            validation=[shown[i] for i in keep], bands=[b["name"] for b in chips.manifest.bands], settings=self.config.to_json(), versions=versions(),
+            facts=[("Chips", f"{len(self.learn)} + {len(self.check)}"), ("Best epoch", f"{row['epoch']} of {len(self.history)}"), ("Time", clock(sum(r["seconds"] for r in self.history)))],
+            subtitle=f"{self.config.architecture} with {self.config.encoder} on {os.path.basename(os.path.normpath(chips.folder))}", look=look,
+        )  # fmt: skip
+
+    def _optimiser(self, stage: Stage):
+        kind = torch.optim.AdamW if self.config.optimiser == "adamw" else torch.optim.Adam
+        return kind(self.net.parameters(), lr=stage.lr, weight_decay=self.config.weight_decay)
+
+    def _class_weights(self):
+        text = self.config.class_weights.strip()
+        if not text:
+            return None
+        if text == "balanced":
+            return self.task.balance([self.learn.raw(i)[2] for i in range(len(self.learn))])
+        try:
+            return [float(t) for t in text.split(",")]
+        except ValueError:
+            raise ConfigError(f"Class weights can't be {text[:60]!r}.", "Write 'balanced', or one number per class: '1, 3'.") from None
+
+    @property
+    def _half(self):
+        if not self.config.mixed_precision:
+            return None
+        if self.device.type == "cuda":
+            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+        return torch.bfloat16 if _fast_bfloat16() else None
+
+    def _autocast(self):
+        return torch.autocast(self.device.type, dtype=self._half or torch.bfloat16, enabled=self._half is not None)
+
+    def _to(self, images: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
+
+
+def _fast_bfloat16() -> bool:
+    """Has this processor instructions for bfloat16? Where it has not, torch would emulate them, slowly. (torch offers no public test.)"""
+    return any(getattr(torch.cpu, name, bool)() for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"))
+
+
+def decay(schedule: str, share: float) -> float:
+    """Factor on the learning rate after this share (0..1) of a stage; polynomial with power 0.9."""
+    if schedule == "polynomial":
+        return (1 - share) ** 0.9
+    return 0.5 * (1 + math.cos(math.pi * share)) if schedule == "cosine" else 1.0
+
+
+@contextmanager
+def _settings_of_torch(config: TrainConfig):
+    """Device and threads of this run; torch's own settings are as before afterwards, QGIS lives on in the same process."""
+    if config.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("This torch can't use CUDA.", "Run 'Install packages' with CUDA chosen, or set the device to auto.")
+    device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
+    threads, deterministic, warn = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    torch.set_num_threads(config.threads or os.cpu_count() or 1)
+    if device.type == "cpu":
+        torch.use_deterministic_algorithms(True, warn_only=True)
+    try:
+        yield device
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn)
+
+
+def versions() -> dict[str, str]:
+    import onnxruntime
+
+    return {"Python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__, "system": platform.platform()}
+
+
+def clock(seconds: float) -> str:
+    """Seconds as people read them."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds // 60)} min {int(seconds % 60)} s" if seconds < 3600 else f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"

@@ -1,0 +1,36 @@
+"""The Processing provider: id, name, icon, and the list of algorithms."""
+
+from __future__ import annotations
+
+import os
+
+from qgis.core import QgsProcessingProvider
+from qgis.PyQt.QtGui import QIcon
+
+from .algorithms.assessclassification import AssessClassification
+from .algorithms.classifyraster import ClassifyRaster
+from .algorithms.diagnostics import Diagnostics
+from .algorithms.exportchips import ExportChips
+from .algorithms.installpackages import InstallPackages
+from .algorithms.modelinfo import ModelInfo
+from .algorithms.trainmodel import TrainModel
+
+ALGORITHMS = (ExportChips, TrainModel, ClassifyRaster, AssessClassification, ModelInfo, InstallPackages, Diagnostics)
+
+
+class WaterProvider(QgsProcessingProvider):
+    def id(self) -> str:
+        return "waterdl"
+
+    def name(self) -> str:
+        return "Water DL"
+
+    def icon(self) -> QIcon:
+        return QIcon(os.path.join(os.path.dirname(__file__), "resources", "icon.svg"))
+
+    def svgIconPath(self) -> str:
+        return os.path.join(os.path.dirname(__file__), "resources", "icon.svg")
+
+    def loadAlgorithms(self) -> None:
+        for algorithm in ALGORITHMS:
+            self.addAlgorithm(algorithm())
