@@ -34,7 +34,7 @@ class AssessClassification(WaterAlgorithm):
         raster, anything = QgsProcessing.SourceType.TypeRaster, QgsProcessing.SourceType.TypeVectorAnyGeometry
         return [
             explain(QgsProcessingParameterRasterLayer("INPUT", "Class or probability raster"), "Output of Classify raster, or another class raster."),
-            explain(QgsProcessingParameterMapLayer("LABELS", "Truth", typesList=[anything, raster]), "Polygons, lines or points with the classes' names or numbers, or a class raster."),
+            explain(QgsProcessingParameterMapLayer("LABELS", "Truth", types=[anything, raster]), "Polygons, lines or points with the classes' names or numbers, or a class raster."),
             explain(QgsProcessingParameterFeatureSource("AREA", "Area of interest", [QgsProcessing.SourceType.TypeVectorPolygon], optional=True), "Only truth inside these polygons counts.", True),
         ], [
             explain(QgsProcessingParameterFileDestination("REPORT", "Report", "HTML files (*.html)", optional=True), "All figures and plots in one file."),

@@ -31,7 +31,7 @@ class ExportChips(WaterAlgorithm):
         raster, anything = QgsProcessing.SourceType.TypeRaster, QgsProcessing.SourceType.TypeVectorAnyGeometry
         return [
             explain(QgsProcessingParameterMultipleLayers("INPUT", "Scenes", raster), "One or several rasters with the same bands. Chips are cut from each."),
-            explain(QgsProcessingParameterMapLayer("LABELS", "Labels", typesList=[anything, raster]), "Polygons, lines or points, or a class raster, in any CRS."),
+            explain(QgsProcessingParameterMapLayer("LABELS", "Labels", types=[anything, raster]), "Polygons, lines or points, or a class raster, in any CRS."),
             explain(QgsProcessingParameterMultipleLayers("STACK", "Further rasters of the stack", raster, optional=True), "Rasters whose bands join those of each scene, e.g. a DEM; warped to the scene's grid where they differ.", True),
             explain(QgsProcessingParameterFeatureSource("AREA", "Area of interest", [QgsProcessing.SourceType.TypeVectorPolygon], optional=True), "Only labels inside these polygons are used.", True),
         ], [

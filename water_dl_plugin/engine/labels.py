@@ -235,11 +235,14 @@ def _value(feature, field: str):
 
 
 def _is_vector(source: str) -> bool:
-    path = source.split("|")[0]
+    gdal.PushErrorHandler("CPLQuietErrorHandler")
     try:
-        return gdal.OpenEx(path, gdal.OF_VECTOR | gdal.OF_READONLY) is not None and gdal.IdentifyDriverEx(path, gdal.OF_RASTER) is None or "|" in source
+        dataset = gdal.OpenEx(source.split("|")[0], gdal.OF_VECTOR | gdal.OF_READONLY)
+        return dataset is not None and dataset.GetLayerCount() > 0
     except RuntimeError:
         return False
+    finally:
+        gdal.PopErrorHandler()
 
 
 def _layer(source: str):
