@@ -12,6 +12,7 @@ from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
+    QgsProcessingLayerPostProcessorInterface,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
@@ -176,19 +177,22 @@ class Data:
         return path
 
     def layer(self, name: str, title: str) -> str:
-        """Where a raster layer shall go, and the name it gets in the layer tree."""
+        """Where a raster layer shall go, and the name it gets in the layer tree; it is styled by the .qml that the run puts beside it."""
         path = self._algorithm.parameterAsOutputLayer(self._parameters, name, self._context)
         if path:
             self.destinations[name] = path
             if self._context.willLoadLayerOnCompletion(path):
-                self._context.layerToLoadOnCompletionDetails(path).name = title
+                details = self._context.layerToLoadOnCompletionDetails(path)
+                details.name = title
+                details.setPostProcessor(Styler(os.path.splitext(path)[0] + ".qml"))  # Processing itself does not look for it
         return path
 
-    def offer(self, name: str, source: str, title: str) -> None:
-        """Have the desktop load a vector layer that the run made beside its outputs."""
+    def offer(self, name: str, source: str, title: str, style: str) -> None:
+        """Have the desktop load a vector layer that the run made beside its outputs, with a style of resources/styles."""
         project = self._context.project()
         if project is not None:
             details = QgsProcessingContext.LayerDetails(title, project, name)
+            details.setPostProcessor(Styler(os.path.join(ROOT, "resources", "styles", style)))
             self._context.addLayerToLoadOnCompletion(source, details)
 
     @staticmethod
@@ -196,6 +200,22 @@ class Data:
         if layer.dataProvider() is None or layer.dataProvider().name() != "gdal":
             raise RasterError(f"The layer {layer.name()} is not a raster file.", "Export it to a GeoTIFF first.")
         return layer.source()
+
+
+class Styler(QgsProcessingLayerPostProcessorInterface):
+    """Gives a loaded layer its style. QGIS does not own it, so that `kept` does until the layer has been loaded."""
+
+    kept: list = []
+
+    def __init__(self, style: str):
+        super().__init__()
+        self._style = style
+        Styler.kept.append(self)
+
+    def postProcessLayer(self, layer, context, feedback):
+        layer.loadNamedStyle(self._style)
+        layer.triggerRepaint()
+        Styler.kept.remove(self)
 
 
 def _is_vector(layer) -> bool:

@@ -39,10 +39,16 @@ class ClassifyRaster(WaterAlgorithm):
         ]  # fmt: skip
 
     def work(self, data, config, progress):
+        from ..engine import styles
         from ..engine.mapping import map_classes
 
+        classes, probability = data.layer("OUTPUT", "Water map"), data.layer("PROBABILITY", "Probability of water")
         done = map_classes(
-            data.raster("INPUT"), data.file("MODEL"), data.layer("OUTPUT", "Water map"), config, stack=data.rasters("STACK"),
-            area=data.vector("AREA"), probability=data.layer("PROBABILITY", "Probability of water"), progress=progress,
+            data.raster("INPUT"), data.file("MODEL"), classes, config, stack=data.rasters("STACK"), area=data.vector("AREA"),
+            probability=probability, progress=progress,
         )  # fmt: skip
+        if classes:
+            styles.for_classes(classes, done.classes)
+        if probability:
+            styles.for_probability(probability)
         return {"PROVIDER": done.provider}

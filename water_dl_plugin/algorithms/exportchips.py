@@ -46,5 +46,5 @@ class ExportChips(WaterAlgorithm):
         folder = data.output("OUTPUT")
         manifest = export(data.rasters("INPUT"), data.labels("LABELS"), folder, config, stack=data.rasters("STACK"), area=data.vector("AREA"), progress=progress)
         footprints = os.path.join(folder, "chips.gpkg") + "|layername=chips"
-        data.offer("FOOTPRINTS", footprints, "Chips")
+        data.offer("FOOTPRINTS", footprints, "Chips", "chips.qml")
         return {"NUMBER": len(manifest.chips), "FOOTPRINTS": footprints}

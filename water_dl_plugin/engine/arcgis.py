@@ -8,11 +8,12 @@ from typing import Any
 
 import numpy as np
 
+from . import classes as map_classes
 from .chips import Chip, Manifest, ordered_classes
 from .config import parse_json
-from .errors import ChipsError, ConfigError
-from .tables import write_bytes
+from .errors import ChipsError, ConfigError, RasterError
 from .raster import Raster
+from .tables import write_bytes
 
 
 def write(folder: str, manifest: Manifest, counts: np.ndarray) -> None:
@@ -79,15 +80,19 @@ def read(folder: str) -> Manifest:
                 pairs.append((words[0], words[1]))
     if not pairs:
         raise ChipsError(f"The chips folder {folder} is empty: its map.txt lists no chip.", "Export it again.")
-    if any(".." in p.split("/") or os.path.isabs(p) for pair in pairs for p in pair):
+    if any(".." in p.split("/") or os.path.isabs(p) or ":" in p for pair in pairs for p in pair):
         raise ChipsError("map.txt names a file outside the chips folder.", "Export the chips again.")
     definition, accumulated = _json(folder, "esri_model_definition.emd"), _json(folder, "esri_accumulated_stats.json")
     try:
         listed = [(int(c["Value"]), str(c["Name"]), c.get("Color")) for c in definition.get("Classes", [])]
         listed = listed or [(int(c["ClassValue"]), str(c["ClassName"]), None) for c in accumulated.get("Classes", [])]
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ChipsError(f"The classes of the ArcGIS chips can't be read ({error}).", "Export them again.") from None
-    classes, codes = ordered_classes(listed)
+    try:
+        classes, codes = ordered_classes(listed)
+        classes = map_classes.from_json([c.to_json() for c in classes]) if classes else ()
+    except (TypeError, ValueError) as error:
+        raise ChipsError(f"The classes of the ArcGIS chips can't be used ({str(error)[:120]}).", "Export them again.") from None
     if len(classes) == 1:  # ArcGIS lists labelled classes only; 0 is then everything else, and that is background
         raise ChipsError(f"The ArcGIS chips have one class only ({classes[0].name}).", "Export them with a class for the background, or from the labels with exportchips.")
     if not classes:
@@ -95,10 +100,15 @@ def read(folder: str) -> Manifest:
     first = os.path.join(folder, *pairs[0][0].split("/"))
     if not os.path.exists(first):
         raise ChipsError(f"The chips folder is incomplete: {pairs[0][0]} is missing.", "Copy or export it again.")
-    with Raster(first) as raster:
-        named = definition.get("InputRastersProps", {}).get("BandNames") or []
-        bands = [{"name": str(named[i]) if len(named) == len(raster.bands) else b.name, "unit": b.unit, "dtype": b.dtype} for i, b in enumerate(raster.bands)]
-        grid = raster.grid
+    try:
+        with Raster(first) as raster:
+            bands, grid = [{"name": b.name, "unit": b.unit, "dtype": b.dtype} for b in raster.bands], raster.grid
+    except RasterError as error:
+        raise ChipsError(f"The chip {pairs[0][0]} can't be read: {error.message}", "Copy or export it again.") from None
+    properties = definition.get("InputRastersProps")
+    named = properties.get("BandNames") if isinstance(properties, dict) else None
+    if isinstance(named, list) and len(named) == len(bands):
+        bands = [{**band, "name": str(name)[:200]} for band, name in zip(bands, named)]
     return Manifest(
         task="segmentation", bands=tuple(bands), classes=classes, codes=codes, tile_size=grid.width,
         chips=tuple(Chip(image, label) for image, label in pairs), pixel_size=grid.pixel_size,

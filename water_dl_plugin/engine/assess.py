@@ -211,7 +211,7 @@ def _named(text: str, probabilities: bool) -> tuple[MapClass, ...]:
     result = []
     for i, item in enumerate(t.strip() for t in text.split(",") if t.strip()):
         name, _, value = item.partition("=")
-        if value.strip() and not value.strip().isdigit() or value.strip() and not 0 <= int(value) <= 254:
+        if (value.strip() and not value.strip().isdigit()) or (value.strip() and not 0 <= int(value) <= 254):
             raise ConfigError(f"The class {item[:40]!r} can't be understood.", "Write 'land=0, water=1'.")
         result.append(MapClass(int(value) if value.strip() and not probabilities else i, name.strip(), map_classes.colour_of(name.strip(), i)))
     return tuple(result)

@@ -11,6 +11,7 @@ from . import bundle
 from .errors import ConfigError, ModelError, PackageMissingError
 
 MAX_CHANNELS = 1000
+MAX_NUMBERS = 2**30  # of one input: a stranger's file must not ask for all memory
 
 
 class OnnxModel:
@@ -27,36 +28,47 @@ class OnnxModel:
         dtypes = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in dtypes:
             raise ModelError(f"{path} does not take one image (batch, bands, rows, columns) of floats.", "Choose a segmentation model.")
-        if len(outputs[0].shape) != 4:
+        if not outputs or len(outputs[0].shape) != 4 or not outputs[0].type.startswith("tensor(") or outputs[0].type == "tensor(string)":
             raise ModelError(f"{path} does not give an image.", "Choose a segmentation model; estimatelevel and classifychips run the others.")
         self.dtype = np.dtype(dtypes[inputs[0].type])
         self._input, self._output = inputs[0].name, outputs[0].name
-        batch, bands, rows, cols = inputs[0].shape
-        if not isinstance(bands, int) or not 1 <= bands <= 1000:
+        batch, bands, rows, cols = (n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape)
+        if not bands or bands > MAX_CHANNELS:
             raise ModelError(f"{path} does not say how many bands it takes.", "Export it again with a fixed number of bands.")
-        if isinstance(rows, int) and rows != cols:
-            raise ModelError(f"{path} takes windows of {rows} x {cols} px.", "Only square windows can be used.")
-        self.batch = batch if isinstance(batch, int) else None
-        self.tile: Optional[int] = rows if isinstance(rows, int) else None
+        if rows != cols:
+            raise ModelError(f"{path} takes windows of {rows or 'any'} x {cols or 'any'} px.", "Only square windows can be used.")
+        if (rows or 1) ** 2 * bands * (batch or 1) > MAX_NUMBERS:
+            raise ModelError(f"{path} takes {batch or 1} window(s) of {rows or 1} x {rows or 1} px at once, which no memory holds.", "Export it again with a smaller window.")
+        self.batch: Optional[int] = batch
+        self.tile: Optional[int] = rows
         channels = outputs[0].shape[1]
-        self.channels = channels if isinstance(channels, int) else self._probe(bands)
+        self.channels = channels if isinstance(channels, int) and channels > 0 else self._probe(bands)
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise ModelError(f"{path} gives {self.channels} channels.", "Choose another model.")
-        props = self._session.get_modelmeta().custom_metadata_map
+        if activation == "softmax" and self.channels == 1:
+            raise ConfigError("Softmax over one channel is 1 everywhere.", "Choose sigmoid for this model.")
+        try:
+            props = self._session.get_modelmeta().custom_metadata_map
+        except ValueError as error:  # bytes that are no UTF-8
+            raise ModelError(f"The metadata of {path} are no text ({error}).", "Get the file again from its maker.") from None
         self.info = bundle.describe(props, bands, self.channels, self.tile, divide_by)
 
     def _probe(self, bands: int) -> int:
         size = self.tile or 256
-        return self._run(np.zeros((self.batch or 1, bands, size, size), self.dtype)).shape[1]
+        given = self._run(np.zeros((self.batch or 1, bands, size, size), self.dtype)).shape
+        return given[1] if len(given) == 4 else 0
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
         """`(n, bands, rows, cols)` -> `(n, channels, rows, cols)`, float32 (float64 for a double model)."""
-        given = len(batch)
-        if self.batch and given < self.batch:
-            batch = np.concatenate([batch, np.repeat(batch[-1:], self.batch - given, axis=0)])
-        out = self._run(batch.astype(self.dtype, copy=False))[:given]
-        if out.shape[2:] != batch.shape[2:]:
-            raise ModelError(f"The model gave {out.shape[2]} x {out.shape[3]} px for a window of {batch.shape[2]} x {batch.shape[3]} px.", "Only models whose output has the size of their input can be used.")
+        size = self.batch or len(batch)  # a fixed batch is filled up with copies of the last window
+        parts = [batch[k : k + size] for k in range(0, len(batch), size)]
+        return np.concatenate([self._checked(np.concatenate([p, np.repeat(p[-1:], size - len(p), axis=0)]))[: len(p)] for p in parts])
+
+    def _checked(self, batch: np.ndarray) -> np.ndarray:
+        out = self._run(batch.astype(self.dtype, copy=False))
+        wanted = (len(batch), self.channels, *batch.shape[2:])
+        if out.shape != wanted:
+            raise ModelError(f"The model gave {_by(out.shape)} numbers for {_by(batch.shape)}, {_by(wanted)} were expected.", "Only models whose output has the size of their input can be used.")
         if out.dtype not in (np.float32, np.float64):
             out = out.astype(np.float32)
         return _activate(out, self._activation)
@@ -64,8 +76,12 @@ class OnnxModel:
     def _run(self, batch: np.ndarray) -> np.ndarray:
         try:
             return self._session.run([self._output], {self._input: batch})[0]
-        except Exception as error:  # ONNX Runtime raises classes of its own without a common base
+        except (Exception, MemoryError) as error:  # ONNX Runtime raises classes of its own without a common base
             raise ModelError(f"The model failed on a window of {batch.shape[2]} x {batch.shape[3]} px: {str(error)[:300]}", "Choose a smaller window or batch; if it stays, the model file is at fault.") from None
+
+
+def _by(shape) -> str:
+    return " x ".join(map(str, shape))
 
 
 def _activate(out: np.ndarray, activation: str) -> np.ndarray:

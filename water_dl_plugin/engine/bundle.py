@@ -61,7 +61,7 @@ class ModelInfo:
         }  # fmt: skip
 
     @classmethod
-    def from_json(cls, data: Any) -> "ModelInfo":
+    def from_json(cls, data: Any) -> ModelInfo:
         """Out of the parsed `waterdl` key. Raises `ModelError` for anything that is not as it should be."""
         try:
             if not isinstance(data, dict):
@@ -73,9 +73,12 @@ class ModelInfo:
                 raise ValueError("bands")
             listed = tuple((_text(b["name"], 200), _text(b.get("unit", ""), 200)) for b in bands)
             design = data.get("architecture", {})
+            classes = map_classes.from_json(data["classes"]) if data.get("classes") else ()
+            for item in classes:
+                _text(item.name, 200)
             return cls(
                 task=_text(data["task"], 40), bands=listed, normalisation=Normalisation.from_json(data["normalisation"], len(listed)),
-                classes=map_classes.from_json(data["classes"]) if data.get("classes") else (),
+                classes=classes,
                 architecture=_text(design.get("name", ""), 60), arguments=_object(design.get("arguments", {})),
                 pixel_size_m=None if data.get("pixel_size_m") is None else _number(data["pixel_size_m"], 1e-6, 1e7),
                 chip_size=_whole(data.get("chip_size", 256), 1, 8192), margin=_whole(data.get("margin", 0), 0, 2048),
@@ -90,6 +93,9 @@ class ModelInfo:
 def _text(value: Any, limit: int) -> str:
     if not isinstance(value, str) or len(value) > limit:
         raise ValueError(f"text of at most {limit} characters expected, got {str(value)[:40]!r}")
+    value.encode("utf-8")  # half a surrogate pair would fail only later, when a file is written
+    if "\0" in value:
+        raise ValueError("text with a zero byte")
     return value
 
 
@@ -108,7 +114,16 @@ def _whole(value: Any, low: int, high: int) -> int:
 def _object(value: Any) -> dict:
     if not isinstance(value, dict):
         raise ValueError(f"object expected, got {str(value)[:40]!r}")
+    _shallow(value, 20)
     return value
+
+
+def _shallow(value: Any, depth: int) -> None:
+    """Whoever shows or copies it goes down recursively."""
+    if depth == 0:
+        raise ValueError("nested too deeply")
+    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        _shallow(item, depth - 1)
 
 
 def _one_of(value: Any, allowed: tuple) -> str:
@@ -172,7 +187,9 @@ def _foreign(props: dict[str, str], bands: int, channels: int, tile: Optional[in
         names = keys.get("class_names") or {}
         names = names[0] if isinstance(names, list) and names else names
         count = max(channels, 2)
-        listed = [str(names.get(str(i), f"class {i}"))[:200] for i in range(count)]
+        if count > map_classes.NODATA:
+            raise ModelError(f"The model gives {count} classes, {map_classes.NODATA} are possible.", "Choose another model.")
+        listed = [_text(str(names.get(str(i), f"class {i}"))[:200], 200) for i in range(count)]
         resolution = keys.get("resolution")
         return ModelInfo(
             task="segmentation", bands=tuple((f"Band {i + 1}", "") for i in range(bands)),
@@ -184,7 +201,7 @@ def _foreign(props: dict[str, str], bands: int, channels: int, tile: Optional[in
         )  # fmt: skip
     except ConfigError as error:
         raise ModelError(error.message, _REMEDY) from None
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
         raise ModelError(f"The model file's Deepness metadata can't be understood ({str(error)[:120]}).", _REMEDY) from None
 
 

@@ -25,9 +25,11 @@ def load(path: str) -> Optional[tuple[dict[str, torch.Tensor], dict[str, Any]]]:
         return None
     try:
         with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, json.loads((file.metadata() or {})["state"])
-    except (SafetensorError, KeyError, ValueError, OSError):
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 safe_open is no dict
+            state = json.loads((file.metadata() or {})["state"])
+    except (SafetensorError, KeyError, ValueError, OSError, RecursionError):
         return None
+    return (tensors, state) if isinstance(state, dict) else None
 
 
 def of_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:

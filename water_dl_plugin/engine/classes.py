@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Sequence
+from typing import Any
 
 from .errors import LabelError
 
@@ -49,13 +50,16 @@ def make(found: Sequence, order: str = "") -> tuple[MapClass, ...]:
     """Classes from the values of a label field or raster, numbers or texts.
 
     Whole numbers 0..254 keep their number as value. Texts are numbered from 0 in the order given by `order` ("land, water"; the
-    class of interest last), else so that names for water come last, then by alphabet. Raises `LabelError` for other numbers.
+    class of interest last), else so that names for water come last, then by alphabet. A class that `order` leaves out is left out: its
+    labels are ignored. Raises `LabelError` for other numbers.
     """
     wanted = [o.strip() for o in order.split(",") if o.strip()]
-    texts = {str(v) for v in found}
+    texts = {name_of(v) for v in found}
     missing = [name for name in wanted if name not in texts]
     if missing and found:
         raise LabelError(f"No label has the class {missing[0]!r}.", f"The labels' classes are {', '.join(sorted(texts)[:20])}.")
+    if len(set(wanted)) < len(wanted):
+        raise LabelError(f"The order of classes names one twice: {order[:100]}.", "Name each class once.")
     if all(isinstance(v, (int, float)) for v in found):
         bad = [v for v in found if v != int(v) or not 0 <= v < NODATA]
         if bad:
@@ -66,6 +70,11 @@ def make(found: Sequence, order: str = "") -> tuple[MapClass, ...]:
     if len(names) >= NODATA:
         raise LabelError(f"There are {len(names)} classes; 254 are possible.", "Is this the right class field?")
     return tuple(MapClass(i, name, colour_of(name, i)) for i, name in enumerate(names))
+
+
+def name_of(value) -> str:
+    """A label's value as the name of its class: 2.0 and 2 are both "2"."""
+    return str(int(value)) if isinstance(value, float) and value == int(value) else str(value)
 
 
 def is_water(name: str) -> bool:

@@ -103,6 +103,9 @@ def _plain(hint: Any) -> tuple[type, bool]:
     return hint, False
 
 
+_LARGEST = 1e300  # NaN, infinity and whole numbers that no float holds are beyond it
+
+
 def check(item: Param, value: Any) -> Any:
     """`value`, made of the right type, or `ConfigError` with the limits."""
     name = f"{item.label} ({item.name.upper()})"
@@ -112,7 +115,7 @@ def check(item: Param, value: Any) -> Any:
         raise ConfigError(f"{name} is not set.", f"The default is {item.default!r}.")
     if item.kind is bool:
         if not isinstance(value, bool):
-            raise ConfigError(f"{name} must be true or false, not {value!r}.")
+            raise ConfigError(f"{name} must be true or false, not {repr(value)[:60]}.")
         return value
     if item.kind is str:
         if not isinstance(value, str):
@@ -120,8 +123,9 @@ def check(item: Param, value: Any) -> Any:
         if item.choices and value not in item.choices:
             raise ConfigError(f"{name} can't be {value[:60]!r}.", f"Choose one of: {', '.join(item.choices)}.")
         return value
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-        raise ConfigError(f"{name} must be a finite number, not {str(value)[:60]!r}.")
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(value) <= _LARGEST:
+        shown = "a larger one" if isinstance(value, int) and not isinstance(value, bool) else repr(value)[:60]
+        raise ConfigError(f"{name} must be a finite number, not {shown}.")
     if item.kind is int and value != int(value):
         raise ConfigError(f"{name} must be a whole number, not {value}.")
     low, high = item.minimum, item.maximum
@@ -137,9 +141,13 @@ def parse_json(text: str, what: str, limit: int = 5_000_000) -> Any:
     def refuse(token):
         raise ValueError(f"{token} is not a number")
 
+    def number(token):  # 1e999 is written like a number, but is none that a float holds
+        value = float(token)
+        return value if math.isfinite(value) else refuse(token[:20])
+
     if len(text) > limit:
         raise ConfigError(f"{what} is {len(text)} characters long; {limit} are allowed.")
     try:
-        return json.loads(text, parse_constant=refuse)
+        return json.loads(text, parse_constant=refuse, parse_float=number)
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{what} is not valid JSON: {str(error)[:200]}.") from None

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
-import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from typing import Optional, Sequence
+from typing import Optional
 
 import numpy as np
-from osgeo import gdal, ogr, osr
 
-from . import arcgis, split
-from .chips import MANIFEST, SPLITS, Chip, ChipSet, Manifest, write_manifest
-from .errors import ChipsError, ConfigError, GridMismatchError, LabelError, OutputError
+from . import arcgis, catalogue, split
+from .chips import SPLITS, Chip, ChipSet, Manifest, write_manifest
+from .errors import ChipsError, ConfigError, GridMismatchError, LabelError
 from .labels import Area, choose_classes, open_labels
 from .normalise import Sketch
 from .progress import Progress, part, silent
-from .raster import Grid, Stack, spatial_reference, write_small
+from .raster import Grid, Stack, write_small
 from .settings import ChipsConfig
-from .windows import Window, blocks
+from .windows import Window
 
-_OURS = ("images", "labels", "map.txt", "stats.txt", "esri_accumulated_stats.json", "esri_model_definition.emd", MANIFEST, "chips.gpkg")
 _FORMATS = {"TIFF": ("GTiff", ".tif"), "PNG": ("PNG", ".png"), "JPEG": ("JPEG", ".jpg")}
 
 
@@ -41,88 +38,154 @@ def export(
     """Cut chips out of `scenes` (each with the further rasters of `stack` on its grid) where `labels` are, into `folder`.
 
     Returns the manifest. Raises `LabelError` where labels and scenes do not meet, `ChipsError` when no chip is left.
-    What is written lies beside the folder until it is complete.
+    What is written lies beside the folder until it is complete; when appending, chips that failed to get into the manifest are removed.
     """
-    if not scenes:
-        raise ConfigError("No scene was chosen.", "Choose at least one raster.")
-    if config.stride > config.tile_size:
-        raise ConfigError(f"The stride ({config.stride} px) is larger than the tile ({config.tile_size} px): pixels between would be lost.", "Choose a stride of at most the tile size.")
-    if config.validation_share + config.test_share >= 1:
-        raise ConfigError("Nothing is left to train with.", "Validation and test share together must stay below 1.")
-    existing = _existing(folder, config)
+    _check(scenes, config)
+    existing = catalogue.existing(folder, config.append)
     target = open_labels(labels, config.class_field, config.buffer)
     background = config.unlabelled == "background"
     target.use(choose_classes(target, config.classes, background, existing.manifest.classes if existing else ()), background)
     with ExitStack() as open_files:
         opened = [open_files.enter_context(Stack(path, stack, config.bands)) for path in scenes]
         _alike(opened, existing, config)
-        areas = [Area(area, s.grid) if area else None for s in opened]
+        areas = [Area(area, s.grid, everywhere=len(opened) == 1) if area else None for s in opened]
+        if all(a is not None and a.missed for a in areas):
+            raise LabelError("The area of interest lies outside all scenes.", "Check its CRS, or leave it empty.")
         if not any(target.touches(s.grid) for s in opened):
             raise LabelError("The labels lie outside the raster.", "Check the CRS of both: one of them may be assigned wrongly.")
-        shares = _Split(opened, target, areas, config, part(progress, 0, 0.15))
-        return _write(opened, target, areas, shares, folder, existing, config, scenes, part(progress, 0.15, 1))
+        shares = split.Shares([s.grid for s in opened], lambda i, grid: _labels(target, grid, areas[i]), target.classes, config, part(progress, 0, 0.15))
+        with catalogue.Folder(folder, existing is not None) as place:
+            manifest = _Cutter(opened, target, areas, shares, existing, config, scenes, part(progress, 0.15, 1)).run(place)
+    return manifest
 
 
-class _Split:
-    """Says for a chip which split it belongs to, and which of its labels it may keep."""
+def _check(scenes: Sequence[str], config: ChipsConfig) -> None:
+    if not scenes:
+        raise ConfigError("No scene was chosen.", "Choose at least one raster.")
+    if config.stride > config.tile_size:
+        raise ConfigError(f"The stride ({config.stride} px) is larger than the tile ({config.tile_size} px): pixels between would be lost.", "Choose a stride of at most the tile size.")
+    if config.validation_share + config.test_share >= 1:
+        raise ConfigError("Nothing is left to train with.", "Validation and test share together must stay below 1.")
+    if 0 < config.rotation < 1:
+        raise ConfigError(f"The rotation angle is {config.rotation:g} degrees: that is {360 / config.rotation:.0f} copies of each tile.", "Choose 0, or at least 1 degree.")
 
-    def __init__(self, opened: list[Stack], target, areas, config: ChipsConfig, progress: Progress):
-        self.by, self._opened = config.split, opened
-        wanted = (config.validation_share, config.test_share)
-        self._sizes = [config.block_size or max(-(-max(s.grid.width, s.grid.height) // 8), 64) for s in opened]
-        counts, self._maps, first = [], [], 0
-        for i, scene in enumerate(opened):
-            grid, size = scene.grid, self._sizes[i]
-            here = []
-            for window in blocks(grid.width, grid.height, size):
-                labels = _labels(target, grid.part(window), areas[i])
-                here.append(np.bincount(labels.ravel(), minlength=len(target.classes) + 1)[1:])
-                progress((i + window.row / grid.height) / len(opened), "")
-            shape = (-(-grid.height // size), -(-grid.width // size))
-            counts.append(np.array(here))
-            self._maps.append(np.arange(first, first + len(here)).reshape(shape))
-            first += len(here)
-        labelled = np.concatenate(counts)
-        if labelled.sum() == 0:
-            raise LabelError("No labelled pixel lies on the raster.", "Check the labels' place, CRS, class field and the area of interest.")
-        absent = [c.name for c, n in zip(target.classes, labelled.sum(axis=0)) if n == 0]
-        if absent:
-            progress(1, f"Warning: there is no label of class {', '.join(absent)} on these scenes.")
-        if self.by == "source":
-            chosen = split.choose(np.array([c.sum(axis=0) for c in counts]), wanted, config.seed)
-            self._of = np.repeat(chosen, [len(c) for c in counts])
-        else:
-            self._of = split.choose(labelled, wanted, config.seed)
-        if self.by != "random" and config.validation_share and not (self._of == split.VALIDATION).any():
-            progress(1, f"Warning: there are too few {'blocks with labels' if self.by == 'blocks' else 'scenes'} to set any apart for validation. Choose a smaller block size, or another split.")
-        self._wanted, self._seed = wanted, config.seed
 
-    def map(self, scene: int) -> tuple[np.ndarray, int]:
-        """Split number of each block `(block rows, block cols)` of a scene, and the block's side in px."""
-        return self._of[self._maps[scene]], self._sizes[scene]
+class _Cutter:
+    """Goes over all tiles, writes those that are worth it, and then the lists of them."""
 
-    def keep(self, tile: _Tile, labels: np.ndarray) -> tuple[int, np.ndarray]:
-        """The chip's split (that of its centre's block), and its labels without those that belong to another one."""
-        if self.by == "random":
-            return split.TRAIN, labels
-        grid, size = self._opened[tile.scene].grid, self._sizes[tile.scene]
-        col, row = np.meshgrid(np.arange(labels.shape[1]) + 0.5, np.arange(labels.shape[0]) + 0.5)
-        x, y = tile.grid.to_map(col, row)
-        t = gdal.InvGeoTransform(grid.transform)
-        blocks_here = self._maps[tile.scene]
-        i = np.clip((t[3] + x * t[4] + y * t[5]) // size, 0, blocks_here.shape[0] - 1).astype(int)
-        j = np.clip((t[0] + x * t[1] + y * t[2]) // size, 0, blocks_here.shape[1] - 1).astype(int)
-        which = self._of[blocks_here[i, j]]
-        centre = int(which[labels.shape[0] // 2, labels.shape[1] // 2])
-        return centre, np.where(which == centre, labels, 0).astype(labels.dtype)
+    def __init__(self, opened: list[Stack], target, areas, shares: split.Shares, existing: Optional[ChipSet], config: ChipsConfig, scenes, progress: Progress):
+        self.opened, self.target, self.areas, self.shares, self.existing = opened, target, areas, shares, existing
+        self.config, self.scenes, self.progress = config, scenes, progress
+        self.driver, self.suffix = _FORMATS[config.image_format]
+        self.old = existing.manifest if existing else None
+        self.index = max([config.start_index, *(1 + int((re.findall(r"\d+", os.path.basename(c.image)) or ["-1"])[-1]) for c in (self.old.chips if self.old else ()))])
+        self.first_source = len(self.old.sources) if self.old else 0
+        self.sketches = [Sketch() for _ in opened[0].bands]
+        self.chips: list[Chip] = []
+        self.counts: list[np.ndarray] = []
+        self.places: list[tuple] = []
+        self.dropped = {"labels": 0, "nodata": 0}
 
-    def by_chance(self, chips: list[Chip]) -> list[Chip]:
-        """For `random`: turned copies of one tile stay together."""
-        if self.by != "random":
-            return chips
-        places = sorted({(c.source, c.corners[0] if c.rotation == 0 else c.corners[4]) for c in chips})
-        of = dict(zip(places, split.by_chance(len(places), self._wanted, self._seed)))
-        return [replace(c, split=SPLITS[of[(c.source, c.corners[0] if c.rotation == 0 else c.corners[4])]]) for c in chips]
+    def run(self, place: catalogue.Folder) -> Manifest:
+        number, total = 0, sum(_count(s.grid, self.config) for s in self.opened)
+        for scene, source in enumerate(self.opened):
+            for tile in _tiles(scene, source.grid, self.config):
+                self.progress(number / total, "")
+                self._tile(tile, place)
+                number += 1
+        if not self.chips:
+            raise ChipsError(
+                f"No chip is left: {self.dropped['labels']} tiles have too few labels, {self.dropped['nodata']} too much nodata.",
+                "Lower the minimum labelled share or the tile size, or raise the maximum nodata share.",
+            )
+        self.chips = self.shares.by_chance(self.chips, self.places)
+        counts = np.array(self.counts)
+        if self.existing:
+            counts = np.concatenate([self._before(), counts])
+        manifest = self._manifest()
+        write_manifest(place.path, manifest)  # from here on the chips are in: in a new folder nobody sees it before the rest is there, too
+        place.keep()
+        arcgis.write(place.path, manifest, counts)
+        grids = [s.grid for s in self.opened]
+        catalogue.write(place.path, manifest, list(self.shares.blocks(grids)), self.first_source)
+        kinds = ", ".join(f"{sum(c.split == s for c in self.chips)} {s}" for s in SPLITS)
+        self.progress(1, f"{len(self.chips)} chips ({kinds}); left out: {self.dropped['labels']} with too few labels, {self.dropped['nodata']} with too much nodata.")
+        return manifest
+
+    def _tile(self, tile: _Tile, place: catalogue.Folder) -> None:
+        labels = _labels(self.target, tile.grid, self.areas[tile.scene])
+        if not self._enough(labels):
+            self.dropped["labels"] += 1
+            return
+        pixels, valid = _pixels(self.opened[tile.scene], tile)
+        there = valid.all(axis=0)
+        holes = 1 - there.mean()
+        if holes > self.config.max_nodata / 100 or (holes > 0 and self.driver != "GTiff"):
+            self.dropped["nodata"] += 1
+            return
+        parts = [(k, mine) for k, mine in self.shares.parts(tile.scene, tile.grid, np.where(there, labels, 0).astype(labels.dtype)) if self._enough(mine)]
+        if not parts:
+            self.dropped["labels"] += 1
+        for k, mine in parts:
+            self._chip(tile, place, pixels, there, mine, k)
+
+    def _enough(self, labels: np.ndarray) -> bool:
+        found = self._found(labels)
+        features = found[1:] if self.config.unlabelled == "background" else found
+        return found.sum() > 0 and (not self.config.only_with_labels or (features.sum() > 0 and found.sum() >= self.config.min_labelled / 100 * labels.size))
+
+    def _found(self, labels: np.ndarray) -> np.ndarray:
+        return np.bincount(labels.ravel(), minlength=len(self.target.classes) + 1)[1:]
+
+    def _chip(self, tile: _Tile, place: catalogue.Folder, pixels, there, labels, which: int) -> None:
+        image, label = f"images/{self.index:09d}{self.suffix}", f"labels/{self.index:09d}.tif"
+        write_small(place.new(image), pixels, tile.grid, there, self.driver, [b.name for b in self.opened[0].bands])
+        write_small(place.new(label), labels[None], tile.grid)
+        for sketch, plane in zip(self.sketches, pixels):
+            sketch.update(plane[there])
+        found = self._found(labels)
+        self.chips.append(Chip(
+            image, label, SPLITS[which], self.first_source + tile.scene, tile.rotation, date_in(self.scenes[tile.scene]), round(float(1 - there.mean()), 4),
+            tuple(round(float(n) / labels.size, 4) for n in found), None, tuple(tile.grid.corners),
+        ))  # fmt: skip
+        self.counts.append(found)
+        self.places.append((tile.scene, tile.window.row, tile.window.col))
+        self.index += 1
+
+    def _before(self) -> np.ndarray:
+        """Read the chips that are there already: their labels are counted, their pixels enter the statistics."""
+        counts = []
+        for chip in self.old.chips:
+            self.progress(1, "")
+            counts.append(self._found(self.existing.label(chip)))
+            for sketch, plane, ok in zip(self.sketches, *self.existing.image(chip)):
+                sketch.update(plane[ok])
+        return np.array(counts)
+
+    def _manifest(self) -> Manifest:
+        opened, config = self.opened, self.config
+        sources = tuple(
+            {"name": os.path.basename(path), "hash": catalogue.fingerprint(path), "crs": s.grid.crs, "epsg": catalogue.epsg(s.grid)} for path, s in zip(self.scenes, opened)
+        )
+        made = Manifest(
+            task="segmentation", bands=tuple({"name": b.name, "unit": b.unit, "dtype": b.dtype, "nodata": _plain(b.nodata)} for b in opened[0].bands),
+            classes=self.target.classes, tile_size=config.tile_size, chips=tuple(self.chips), stride=config.stride, pixel_size=opened[0].grid.pixel_size,
+            pixel_size_m=opened[0].grid.pixel_size_m, image_format=config.image_format, sources=sources, settings=config.to_json(), seed=config.seed,
+            statistics=tuple(_statistics(s) for s in self.sketches),
+        )  # fmt: skip
+        if self.old is None:
+            return made
+        return replace(
+            self.old, chips=(*self.old.chips, *made.chips), sources=(*self.old.sources, *made.sources), statistics=made.statistics,
+            settings=made.settings, seed=made.seed,
+        )  # fmt: skip
+
+
+def _statistics(sketch: Sketch) -> dict:
+    if not sketch.number:
+        return {"min": 0.0, "max": 0.0, "mean": 0.0, "std": 0.0}
+    percentiles = zip((1, 50, 99), sketch.quantiles([0.01, 0.5, 0.99]))
+    return {"min": sketch.low, "max": sketch.high, "mean": sketch.mean, "std": sketch.std, **{f"p{p}": float(v) for p, v in percentiles}}
 
 
 def _labels(target, grid: Grid, area: Optional[Area]) -> np.ndarray:
@@ -130,93 +193,27 @@ def _labels(target, grid: Grid, area: Optional[Area]) -> np.ndarray:
     return labels if area is None else np.where(area.on(grid), labels, 0).astype(labels.dtype)
 
 
-def _tiles(scene: int, grid: Grid, config: ChipsConfig):
-    size = config.tile_size
-    turns = [0.0] if not config.rotation else list(np.arange(0, 360, config.rotation))
-
-    def starts(length: int) -> list[int]:
-        if length <= size:
-            return [0]
-        return [*range(0, length - size, config.stride), length - size]
-
-    for row in starts(grid.height):
-        for col in starts(grid.width):
-            window = Window(col, row, size, size)
-            for angle in turns:
-                yield _Tile(scene, grid.part(window).rotated(float(angle)) if angle else grid.part(window), window, float(angle))
+def _starts(length: int, config: ChipsConfig) -> list[int]:
+    """First pixels of the tiles along one axis; the last one is shifted back so that it ends at the border."""
+    if length <= config.tile_size:
+        return [0]
+    return [*range(0, length - config.tile_size, config.stride), length - config.tile_size]
 
 
-def _write(opened, target, areas, shares: _Split, folder, existing, config: ChipsConfig, scenes, progress: Progress) -> Manifest:
-    driver, suffix = _FORMATS[config.image_format]
-    work = folder if existing else f"{folder.rstrip('/' + os.sep)}.partial"
-    index = config.start_index
-    if existing:
-        index = max([index, *(int(re.findall(r"\d+", os.path.basename(c.image))[-1]) + 1 for c in existing.manifest.chips)])
-    first_source = len(existing.manifest.sources) if existing else 0
-    sketches = [Sketch() for _ in opened[0].bands]
-    chips, counts, dropped = [], [], {"labels": 0, "nodata": 0}
-    try:
-        if not existing:
-            shutil.rmtree(work, ignore_errors=True)
-        for sub in ("images", "labels"):
-            os.makedirs(os.path.join(work, sub), exist_ok=True)
-        tiles = [t for i, s in enumerate(opened) for t in _tiles(i, s.grid, config)]
-        for number, tile in enumerate(tiles):
-            progress(number / len(tiles), "")
-            labels = _labels(target, tile.grid, areas[tile.scene])
-            where, labels = shares.keep(tile, labels)
-            found = np.bincount(labels.ravel(), minlength=len(target.classes) + 1)[1:]
-            only_background = config.unlabelled == "background" and found[1:].sum() == 0
-            if found.sum() == 0 or (config.only_with_labels and (only_background or found.sum() < config.min_labelled / 100 * labels.size)):
-                dropped["labels"] += 1
-                continue
-            pixels, valid = _pixels(opened[tile.scene], tile)
-            holes = 1 - valid.all(axis=0).mean()
-            if holes > config.max_nodata / 100 or (holes > 0 and driver != "GTiff"):
-                dropped["nodata"] += 1
-                continue
-            labels[~valid.all(axis=0)] = 0
-            found = np.bincount(labels.ravel(), minlength=len(target.classes) + 1)[1:]
-            if found.sum() == 0:
-                dropped["labels"] += 1
-                continue
-            name = f"{index:09d}"
-            write_small(os.path.join(work, "images", name + suffix), pixels, tile.grid, valid.all(axis=0), driver, [b.name for b in opened[0].bands])
-            write_small(os.path.join(work, "labels", name + ".tif"), labels[None], tile.grid)
-            if where == split.TRAIN:
-                for sketch, plane, ok in zip(sketches, pixels, valid):
-                    sketch.update(plane[ok])
-            corners = tuple(tile.grid.corners) + (opened[tile.scene].grid.part(tile.window).corners[0],)
-            chips.append(Chip(
-                f"images/{name}{suffix}", f"labels/{name}.tif", SPLITS[where], first_source + tile.scene, tile.rotation,
-                date_in(scenes[tile.scene]), round(float(holes), 4), tuple(round(float(n) / labels.size, 4) for n in found), None, corners,
-            ))  # fmt: skip
-            counts.append(found)
-            index += 1
-        if not chips:
-            raise ChipsError(
-                f"No chip is left: {dropped['labels']} tiles have too few labels, {dropped['nodata']} too much nodata.",
-                "Lower the minimum labelled share or the tile size, or raise the maximum nodata share.",
-            )
-        chips = [replace(c, corners=c.corners[:4]) for c in shares.by_chance(chips)]
-        manifest = _manifest(opened, target, chips, config, scenes, sketches, existing)
-        counts = np.array(counts)
-        if existing:
-            before = np.array([np.bincount(existing.label(c).ravel(), minlength=len(target.classes) + 1)[1:] for c in existing.manifest.chips])
-            counts = np.concatenate([before, counts])
-        arcgis.write(work, manifest, counts)
-        _footprints(os.path.join(work, "chips.gpkg"), manifest, opened, shares, first_source, bool(existing))
-        write_manifest(work, manifest)
-        if not existing:
-            _move(work, folder)
-    except OSError as error:
-        raise OutputError(f"The chips can't be written: {error.strerror or error}.", "Choose a folder that exists and is yours, on a disk with space.") from None
-    finally:
-        if not existing:
-            shutil.rmtree(work, ignore_errors=True)
-    kinds = ", ".join(f"{sum(c.split == s for c in chips)} {s}" for s in SPLITS)
-    progress(1, f"{len(chips)} chips ({kinds}); left out: {dropped['labels']} with too few labels, {dropped['nodata']} with too much nodata.")
-    return manifest
+def _turns(config: ChipsConfig) -> list[float]:
+    return [float(a) for a in np.arange(0, 360, config.rotation)] if config.rotation else [0.0]
+
+
+def _count(grid: Grid, config: ChipsConfig) -> int:
+    return len(_starts(grid.height, config)) * len(_starts(grid.width, config)) * len(_turns(config))
+
+
+def _tiles(scene: int, grid: Grid, config: ChipsConfig) -> Iterator[_Tile]:
+    for row in _starts(grid.height, config):
+        for col in _starts(grid.width, config):
+            window = Window(col, row, config.tile_size, config.tile_size)
+            for angle in _turns(config):
+                yield _Tile(scene, grid.part(window).rotated(angle) if angle else grid.part(window), window, angle)
 
 
 def _pixels(scene: Stack, tile: _Tile) -> tuple[np.ndarray, np.ndarray]:
@@ -227,40 +224,6 @@ def _pixels(scene: Stack, tile: _Tile) -> tuple[np.ndarray, np.ndarray]:
     pixels, valid = scene.read(inside)
     pad = ((0, 0), (0, tile.window.height - inside.height), (0, tile.window.width - inside.width))
     return np.pad(pixels, pad), np.pad(valid, pad)
-
-
-def _manifest(opened, target, chips, config: ChipsConfig, scenes, sketches, existing) -> Manifest:
-    sources = tuple(
-        {"name": os.path.basename(path), "hash": fingerprint(path), "crs": s.grid.crs, "epsg": _epsg(s.grid.crs)} for path, s in zip(scenes, opened)
-    )
-    made = Manifest(
-        task="segmentation", bands=tuple({"name": b.name, "unit": b.unit, "dtype": b.dtype, "nodata": _plain(b.nodata)} for b in opened[0].bands),
-        classes=target.classes, tile_size=config.tile_size, chips=tuple(chips), stride=config.stride, pixel_size=opened[0].grid.pixel_size,
-        pixel_size_m=opened[0].grid.pixel_size_m, image_format=config.image_format, sources=sources, settings=config.to_json(), seed=config.seed,
-        statistics=tuple(
-            {"min": s.low, "max": s.high, "mean": s.mean, "std": s.std, **{f"p{p}": float(v) for p, v in zip((1, 50, 99), s.quantiles([0.01, 0.5, 0.99]))}}
-            if s.number else {"min": 0.0, "max": 0.0, "mean": 0.0, "std": 0.0} for s in sketches
-        ),
-    )  # fmt: skip
-    if not existing:
-        return made
-    old = existing.manifest
-    return replace(made, chips=(*old.chips, *made.chips), sources=(*old.sources, *made.sources), statistics=old.statistics)
-
-
-def _existing(folder: str, config: ChipsConfig) -> Optional[ChipSet]:
-    parent = os.path.dirname(os.path.abspath(folder))
-    if not os.path.isdir(parent):
-        raise OutputError(f"The folder {parent} does not exist.", "Create it, or choose another one.")
-    if not os.access(parent, os.W_OK):
-        raise OutputError(f"Nothing can be written to {parent}.", "Choose a folder that is yours.")
-    if not os.path.isdir(folder) or not os.listdir(folder):
-        return None
-    if config.append:
-        return ChipSet(folder)
-    if not os.path.exists(os.path.join(folder, MANIFEST)):
-        raise OutputError(f"The folder {folder} holds other files.", "Choose a new folder; only a chips folder of Water DL is replaced.")
-    return None
 
 
 def _alike(opened: list[Stack], existing: Optional[ChipSet], config: ChipsConfig) -> None:
@@ -279,87 +242,10 @@ def _alike(opened: list[Stack], existing: Optional[ChipSet], config: ChipsConfig
                 raise ConfigError(f"{config.image_format} takes three 8-bit bands, not {len(scene.bands)} of {scene.dtype}.", "Choose TIFF, or three bands.")
 
 
-def _move(work: str, folder: str) -> None:
-    """Put the finished folder in its place; of an older chips folder only what is ours goes."""
-    if os.path.isdir(folder):
-        for name in _OURS:
-            path = os.path.join(folder, name)
-            shutil.rmtree(path) if os.path.isdir(path) else os.path.exists(path) and os.remove(path)
-        for name in sorted(os.listdir(work), key=lambda n: n == MANIFEST):  # the manifest last: it says "complete"
-            os.replace(os.path.join(work, name), os.path.join(folder, name))
-    else:
-        os.replace(work, folder)
-
-
-def _footprints(path: str, manifest: Manifest, opened, shares: _Split, first_source: int, append: bool) -> None:
-    """chips.gpkg: one polygon per chip, and the blocks of the split, in the first scene's CRS. A catalogue to look at."""
-    keep = "" if not append or not os.path.exists(path) else path
-    data = gdal.OpenEx(path, gdal.OF_VECTOR | gdal.OF_UPDATE) if keep else ogr.GetDriverByName("GPKG").CreateDataSource(path)
-    if data is None:
-        raise OutputError(f"{path} can't be written.", "Close it in other programs.")
-    base = manifest.sources[0]["crs"]
-    reference = spatial_reference(base) if base else None
-    layer = data.GetLayerByName("chips") or _layer(data, "chips", reference, [
-        ("image", ogr.OFTString), ("split", ogr.OFTString), ("source", ogr.OFTString), ("date", ogr.OFTString), ("rotation", ogr.OFTReal),
-        ("nodata", ogr.OFTReal), *((f"share_{c.name}", ogr.OFTReal) for c in manifest.classes)])  # fmt: skip
-    layer.StartTransaction()
-    for chip in manifest.chips:
-        if chip.source >= first_source:
-            _polygon(layer, chip.corners, manifest.sources[chip.source]["crs"], base, [
-                chip.image, chip.split, manifest.sources[chip.source]["name"], chip.date, chip.rotation, chip.nodata, *chip.shares])  # fmt: skip
-    layer.CommitTransaction()
-    layer = data.GetLayerByName("blocks") or _layer(data, "blocks", reference, [("split", ogr.OFTString), ("source", ogr.OFTString)])
-    for i, scene in enumerate(opened if shares.by == "blocks" else []):
-        of, size = shares.map(i)
-        for (row, col), which in np.ndenumerate(of):
-            window = Window(col * size, row * size, size, size).inside(scene.grid.width, scene.grid.height)
-            _polygon(layer, scene.grid.part(window).corners, scene.grid.crs, base, [SPLITS[which], manifest.sources[first_source + i]["name"]])
-
-
-def _layer(data, name: str, reference, fields):
-    layer = data.CreateLayer(name, reference, ogr.wkbPolygon)
-    for field, kind in fields:
-        layer.CreateField(ogr.FieldDefn(field, kind))
-    return layer
-
-
-def _polygon(layer, corners, crs: str, base: str, values) -> None:
-    ring = ogr.Geometry(ogr.wkbLinearRing)
-    for x, y in (*corners, corners[0]):
-        ring.AddPoint_2D(x, y)
-    polygon = ogr.Geometry(ogr.wkbPolygon)
-    polygon.AddGeometry(ring)
-    if crs and base and crs != base:
-        polygon.Transform(osr.CoordinateTransformation(spatial_reference(crs), spatial_reference(base)))
-    feature = ogr.Feature(layer.GetLayerDefn())
-    feature.SetGeometry(polygon)
-    for i, value in enumerate(values):
-        feature.SetField(i, value)
-    layer.CreateFeature(feature)
-
-
 def date_in(path: str) -> str:
     """An ISO date out of a file name (20200831, 2020-08-31, 2020_08_31), or ""."""
     found = re.search(r"(?<!\d)(19[7-9]\d|20[0-4]\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)", os.path.basename(path))
     return "-".join(found.groups()) if found else ""
-
-
-def fingerprint(path: str) -> str:
-    """sha256 (16 hex digits) of a source's size, first and last 4 MiB: tells whether it is the same file without reading all of it."""
-    if not os.path.isfile(path):
-        return ""
-    size = os.path.getsize(path)
-    digest = hashlib.sha256(str(size).encode())
-    with open(path, "rb") as file:
-        digest.update(file.read(4 << 20))
-        file.seek(max(size - (4 << 20), 0))
-        digest.update(file.read())
-    return digest.hexdigest()[:16]
-
-
-def _epsg(crs: str) -> Optional[int]:
-    code = spatial_reference(crs).GetAuthorityCode(None) if crs else None
-    return int(code) if code and code.isdigit() else None
 
 
 def _plain(number) -> Optional[float]:

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable, Iterable, Iterator, Optional
+from contextlib import closing
+from typing import Callable, Optional
 
 import numpy as np
 
@@ -45,12 +47,13 @@ def predict(source, model, config: InferConfig, progress: Progress = silent, are
         blend = Blend(model.channels, columns, size, weights, model.dtype if model.dtype == np.float64 else np.float32, crop)
         for i, row in enumerate(rows):
             row = [w for w in row if w.col < columns[1] and w.col + size > columns[0]]
-            reads = read_ahead(lambda window: _read(source, model, config, area, window), row, 2 * config.batch_size)
-            for batch in _batches(((w, r) for w, r in reads if r is not None), config.batch_size):
-                values = _run(model, np.stack([pixels for _, (pixels, _) in batch]), config.flips)
-                for (window, (_, wanted)), value in zip(batch, values):
-                    blend.add(window, value, wanted)
-                progress(done / total, "")
+            # closed here, also after Cancel or an error: the caller closes the source next, and nobody may be reading it then
+            with closing(read_ahead(lambda window: _read(source, model, config, area, window), row, 2 * config.batch_size)) as reads:
+                for batch in _batches(((w, r) for w, r in reads if r is not None), config.batch_size):
+                    values = _run(model, np.stack([pixels for _, (pixels, _) in batch]), config.flips)
+                    for (window, (_, wanted)), value in zip(batch, values):
+                        blend.add(window, value, wanted)
+                    progress(done / total, "")
             done += total / len(swaths) / len(rows)
             end = grid.height if i + 1 == len(rows) else min(max(rows[i + 1][0].row, 0), grid.height)
             if end > blend.top:
@@ -83,12 +86,11 @@ def reflect(numbers: np.ndarray, pad) -> np.ndarray:
 
 
 def _run(model, batch: np.ndarray, flips: bool) -> np.ndarray:
-    values = model(batch)
-    if not flips:
-        return values
-    for axes in ((2,), (3,), (2, 3)):
-        values = values + np.flip(model(np.ascontiguousarray(np.flip(batch, axes))), axes)
-    return values / 4
+    mean = model(batch)
+    for k, axes in enumerate(((2,), (3,), (2, 3)) if flips else (), start=2):
+        # kept as in `blend.py`: where all agree nothing changes, and no sum can overflow
+        mean = mean + (np.flip(model(np.ascontiguousarray(np.flip(batch, axes))), axes) - mean) / k
+    return mean
 
 
 def window_size(model, config: InferConfig, grid) -> int:
@@ -105,7 +107,7 @@ def window_size(model, config: InferConfig, grid) -> int:
         size = min(max(2 * model.info.chip_size, 256), 1024)
         size = min(size, max(grid.width, grid.height) + 2 * (config.overlap // 2) + multiple - 1)
         size = max(size, 2 * config.overlap)
-    return max(-(-size // multiple) * multiple if not config.window else size, 1)
+    return -(-size // multiple) * multiple
 
 
 def _swaths(width: int, size: int, channels: int) -> list[tuple[int, int]]:

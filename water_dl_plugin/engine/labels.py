@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from osgeo import gdal, ogr, osr
@@ -26,7 +26,7 @@ class Shapes:
     """
 
     def __init__(self, source: str, crs: str, field: str = "", buffer: float = 0.0):
-        dataset, layer = _layer(source)  # noqa: F841 the layer lives as long as its dataset
+        _dataset, layer = _layer(source)  # the layer lives as long as its dataset
         reference = layer.GetSpatialRef()
         if bool(reference) != bool(crs):
             who = "The labels have no" if crs else "The raster has no"
@@ -43,9 +43,9 @@ class Shapes:
             value = _value(feature, field) if field else 1
             if geometry is None or geometry.IsEmpty() or value is None:
                 continue
-            geometry = geometry.Clone()
+            geometry = geometry.GetLinearGeometry()  # a copy; curves become lines
             geometry.FlattenTo2D()
-            if move is not None and geometry.Transform(move) != 0:
+            if move is not None and not _moved(geometry, move):
                 continue  # a geometry outside the raster's projection can't lie on the raster
             if buffer > 0 and geometry.GetDimension() < 2:
                 geometry = geometry.Buffer(buffer)
@@ -71,7 +71,7 @@ class Shapes:
 
     def burn(self, grid: Grid, numbers: Sequence[int], dtype=np.uint8) -> np.ndarray:
         """`(rows, cols)`: number of the feature's value, `numbers[i]` for feature i, 0 elsewhere. Pixels whose centre lies inside; lines
-        and points take every pixel they touch. Where features overlap, the later one holds."""
+        and points take every pixel they touch. Where features overlap, the later one holds; lines and points lie above polygons."""
         found = self.hits(grid)
         if not len(found):
             return np.zeros((grid.height, grid.width), dtype)
@@ -98,11 +98,15 @@ class Shapes:
 
 
 class Area:
-    """An area of interest: `area(window)` is True where a pixel of the raster lies inside one of the polygons."""
+    """An area of interest: `area(window)` is True where a pixel of the raster lies inside one of the polygons.
 
-    def __init__(self, source: str, grid: Grid):
+    Raises `LabelError` if it lies outside the raster; with `everywhere=False` (one of several scenes) it is then just empty: `missed`.
+    """
+
+    def __init__(self, source: str, grid: Grid, everywhere: bool = True):
         self._shapes, self._grid = Shapes(source, grid.crs), grid
-        if not len(self._shapes.hits(grid)):
+        self.missed = not len(self._shapes.hits(grid))
+        if self.missed and everywhere:
             raise LabelError("The area of interest lies outside the raster.", "Check its CRS, or leave it empty.")
 
     def on(self, grid: Grid) -> np.ndarray:
@@ -118,7 +122,7 @@ class VectorLabels:
     def __init__(self, source: str, field: str = "", buffer: float = 0.0):
         self.source, self._field, self._buffer = source, field, buffer
         self._shapes: dict[str, Shapes] = {}
-        dataset, layer = _layer(source)
+        _dataset, layer = _layer(source)
         names = [layer.GetLayerDefn().GetFieldDefn(i).GetName() for i in range(layer.GetLayerDefn().GetFieldCount())]
         if field and field not in names:
             raise LabelError(f"The labels have no field {field!r}.", f"Their fields are {', '.join(names) or 'none'}.")
@@ -135,12 +139,11 @@ class VectorLabels:
         self._index = {c.name: i + 1 for i, c in enumerate(classes)}
 
     def read(self, grid: Grid) -> np.ndarray:
-        """uint8 `(rows, cols)`: class index + 1, 0 where there is no label."""
+        """uint8 `(rows, cols)`: class index + 1, 0 where there is no label, or one of a class that is not among `classes`."""
         shapes = self._for(grid.crs)
         last = len(self.classes)
-        numbers = [self._index.get(str(v), 0) if self._field else last for v in shapes.values]
-        labels = shapes.burn(grid, numbers)
-        return np.where(labels == 0, 1, labels).astype(np.uint8) if self._background else labels
+        numbers = [self._index.get(map_classes.name_of(v), _OTHER) if self._field else last for v in shapes.values]
+        return _finished(shapes.burn(grid, numbers, np.int32 if _OTHER in numbers else np.uint8), self._background)
 
     def touches(self, grid: Grid) -> bool:
         return len(self._for(grid.crs).hits(grid)) > 0
@@ -177,16 +180,23 @@ class RasterLabels:
 
     def read(self, grid: Grid) -> np.ndarray:
         pixels, valid = self._raster.read_on(grid, "nearest")
-        labels = np.zeros(valid.shape[1:], np.uint8)
+        labels = np.zeros(valid.shape[1:], np.int32)
         for value in self.found:
-            name = str(int(value)) if value == int(value) else str(value)
-            labels[valid[0] & (pixels[0] == value)] = self._index.get(name, 0)
-        return np.where(labels == 0, 1, labels).astype(np.uint8) if self._background else labels
+            labels[valid[0] & (pixels[0] == value)] = self._index.get(map_classes.name_of(value), _OTHER)
+        return _finished(labels, self._background)
 
     def touches(self, grid: Grid) -> bool:
         if bool(grid.crs) != bool(self._raster.grid.crs):
             raise LabelError("The label raster and the scene do not both have a CRS.", "Assign the missing one first.")
         return overlap(grid, self._raster.grid)
+
+
+_OTHER = -1  # burnt for a class that is not wanted: such a pixel is labelled, so it is no background, but it is ignored
+
+
+def _finished(labels: np.ndarray, background: bool) -> np.ndarray:
+    labels = np.where(labels == 0, 1, labels) if background else labels
+    return np.where(labels == _OTHER, 0, labels).astype(np.uint8) if labels.dtype != np.uint8 else labels
 
 
 def open_labels(source: str, field: str = "", buffer: float = 0.0):
@@ -199,8 +209,10 @@ def open_labels(source: str, field: str = "", buffer: float = 0.0):
 
 def choose_classes(labels, order: str, background: bool, existing: tuple = ()) -> tuple[MapClass, ...]:
     """The classes of these labels, or `existing` ones (of a chips folder to append to) if the labels fit them. Raises `LabelError`."""
-    names = {str(int(v)) if isinstance(v, float) and v == int(v) else str(v) for v in labels.found}
+    names = {map_classes.name_of(v) for v in labels.found}
     if existing:
+        if background and existing[0].name not in (BACKGROUND, "0"):
+            raise LabelError(f"The first class of the chips folder is {existing[0].name!r}, not the background.", "Append with unlabelled pixels ignored, as the folder was made.")
         unknown = sorted(names - {c.name for c in existing})
         if unknown:
             raise LabelError(f"The class {unknown[0]!r} is not in the chips folder.", f"Its classes are {', '.join(c.name for c in existing)}.")
@@ -210,6 +222,10 @@ def choose_classes(labels, order: str, background: bool, existing: tuple = ()) -
         made = map_classes.make(found)
     else:
         made = map_classes.make(labels.found, order)
+    if background and BACKGROUND in {c.name for c in made[1:]}:  # labelled as such by the user: that class takes the unlabelled pixels, too
+        if order:
+            raise LabelError(f"Unlabelled pixels shall be {BACKGROUND!r}, which must be the first class.", f"Name {BACKGROUND!r} first in the order of classes.")
+        made = tuple(MapClass(i, c.name, c.colour) for i, c in enumerate(sorted(made, key=lambda c: c.name != BACKGROUND)))
     if background and made[0].name not in (BACKGROUND, "0"):
         keep_values = all(isinstance(v, (int, float)) for v in labels.found) and bool(labels.found)
         if keep_values and 0 in {c.value for c in made}:
@@ -230,8 +246,19 @@ def _value(feature, field: str):
         return feature.GetFieldAsInteger64(index)
     if kind == ogr.OFTReal:
         number = feature.GetFieldAsDouble(index)
-        return int(number) if number == int(number) else number
+        return None if not np.isfinite(number) else int(number) if number == int(number) else number
     return feature.GetFieldAsString(index).strip() or None
+
+
+def _moved(geometry, move) -> bool:
+    """Transform in place; False where PROJ can't."""
+    gdal.PushErrorHandler("CPLQuietErrorHandler")
+    try:
+        return geometry.Transform(move) == 0 and bool(np.all(np.isfinite(geometry.GetEnvelope())))
+    except RuntimeError:
+        return False
+    finally:
+        gdal.PopErrorHandler()
 
 
 def _is_vector(source: str) -> bool:
@@ -247,6 +274,7 @@ def _is_vector(source: str) -> bool:
 
 def _layer(source: str):
     """(dataset, layer) of a path or of QGIS's `path|layername=...|subset=...`; keep the dataset as long as the layer."""
+    source, _, subset = source.partition("|subset=")  # QGIS puts it last; a filter may hold | and =
     path, *options = source.split("|")
     wanted = dict(o.split("=", 1) for o in options if "=" in o)
     plain = not path.startswith("/vsi") and not re.match(r"^[A-Za-z0-9_]{2,}:", path)
@@ -258,10 +286,20 @@ def _layer(source: str):
         dataset = None
     if dataset is None or dataset.GetLayerCount() == 0:
         raise LabelError(f"{path} can't be read as a vector layer.", "Open it in QGIS to see whether it is one.")
-    name = wanted.get("layername")
-    layer = dataset.GetLayerByName(name) if name else dataset.GetLayer(int(wanted.get("layerid", 0)))
+    name, number = wanted.get("layername"), wanted.get("layerid", "0")
+    layer = dataset.GetLayerByName(name) if name else dataset.GetLayer(int(number) if number.isdecimal() else -1)
     if layer is None:
-        raise LabelError(f"{path} has no layer {name or wanted.get('layerid')!r}.", f"It has {', '.join(dataset.GetLayer(i).GetName() for i in range(dataset.GetLayerCount()))}.")
-    if "subset" in wanted and layer.SetAttributeFilter(wanted["subset"]) != 0:
-        raise LabelError(f"The filter {wanted['subset']!r} can't be used.", "Check the field names in it.")
+        raise LabelError(f"{path} has no layer {name or number!r}.", f"It has {', '.join(dataset.GetLayer(i).GetName() for i in range(dataset.GetLayerCount()))}.")
+    if subset and not _filtered(layer, subset):
+        raise LabelError(f"The filter {subset!r} can't be used.", "Check the field names in it.")
     return dataset, layer
+
+
+def _filtered(layer, subset: str) -> bool:
+    gdal.PushErrorHandler("CPLQuietErrorHandler")
+    try:
+        return layer.SetAttributeFilter(subset) == 0
+    except RuntimeError:
+        return False
+    finally:
+        gdal.PopErrorHandler()

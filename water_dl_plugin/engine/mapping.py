@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Optional, Sequence
+from typing import Optional
 
 import numpy as np
 
@@ -42,6 +43,9 @@ def map_classes(
     else one per class) are GeoTIFFs; either may be "". Raises `ModelError` when the raster does not fit the model."""
     if not output and not probability:
         raise ConfigError("There is nothing to write.", "Choose a class raster, a probability raster, or both.")
+    written = [os.path.realpath(p) for p in (output, probability) if p]
+    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in (path, *stack)}:
+        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
     for wanted in filter(None, (output, probability)):
         writable(wanted)
     model = OnnxModel(model_path, config.device, config.threads, config.divide_by, config.activation)

@@ -22,6 +22,9 @@ _NUMBERS = {
 }  # fmt: skip
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 class Sketch:
     """Distribution of one band in 2**20 bins, fed piece by piece.
 
@@ -35,12 +38,14 @@ class Sketch:
         self.counts = np.zeros(1 << 20, np.int64)
         self.number, self.mean, self.squares = 0, 0.0, 0.0
         self.low, self.high = np.inf, -np.inf
+        self.whole = True  # so far only whole numbers came
 
     def update(self, values: np.ndarray) -> None:
-        """Add values of any shape and real dtype; they must be finite and valid."""
-        values = np.asarray(values, np.float64).ravel()
+        """Add values of any shape and real dtype; they must be finite and valid. Beyond float32 they count as its largest number."""
+        values = np.clip(np.asarray(values, np.float64).ravel(), -_LARGEST, _LARGEST)
         if not values.size:
             return
+        self.whole = self.whole and bool((values == np.rint(values)).all())
         keys, counts = np.unique(_ordered(values) >> self.SHIFT, return_counts=True)
         self.counts[keys] += counts
         self.low, self.high = min(self.low, float(values.min())), max(self.high, float(values.max()))
@@ -55,7 +60,11 @@ class Sketch:
         return float(np.sqrt(self.squares / self.number)) if self.number else 0.0
 
     def quantiles(self, shares) -> np.ndarray:
-        """Values below which these shares (0..1) of the pixels lie; linear inside a bin."""
+        """Values below which these shares (0..1) of the pixels lie.
+
+        Exact for whole numbers up to 2048; else linear inside a bin, so off by less than 1/1024 of the value (4 m at 4000 m),
+        mostly by far less, and never outside of what was seen.
+        """
         if not self.number:
             raise ConfigError("A band has no valid pixel to take statistics from.", "Check the nodata value and the chosen bands.")
         filled = np.flatnonzero(self.counts)
@@ -65,17 +74,13 @@ class Sketch:
         at = np.clip(np.searchsorted(ends, rank), 0, len(filled) - 1)
         count = self.counts[filled[at]]
         # a bin's values are spread over its width, but whole numbers up to 2**11 fill their bin alone: they are given exactly
-        width = np.where(_single(low[at], high[at]), 0, high[at] - low[at])
+        single = self.whole & (low[at] == np.rint(low[at])) & (high[at] - low[at] <= 1)
+        width = np.where(single, 0, high[at] - low[at])
         return np.clip(low[at] + width * np.clip((rank - (ends[at] - count)) / count, 0, 1), self.low, self.high)
 
 
-def _single(low: np.ndarray, high: np.ndarray) -> np.ndarray:
-    return (low == np.rint(low)) & (high - low <= 1)
-
-
 def _ordered(values: np.ndarray) -> np.ndarray:
-    limit = np.finfo(np.float32).max
-    bits = np.clip(values, -limit, limit).astype(np.float32).view(np.uint32).astype(np.int64)
+    bits = values.astype(np.float32).view(np.uint32).astype(np.int64)
     return np.where(bits & 0x80000000, 0xFFFFFFFF - bits, bits | 0x80000000)
 
 
@@ -112,41 +117,44 @@ class Normalisation:
         return {"scheme": self.scheme, "in_graph": self.in_graph, "bands": [dict(b) for b in self.bands]}
 
     @classmethod
-    def from_json(cls, data: Any, bands: int) -> "Normalisation":
+    def from_json(cls, data: Any, bands: int) -> Normalisation:
         """From a stranger's file. Raises `ModelError` if anything is missing or no finite number."""
         try:
             scheme, numbers, in_graph = data["scheme"], data["bands"], data.get("in_graph", False)
             if scheme not in SCHEMES or not isinstance(in_graph, bool) or not isinstance(numbers, list) or len(numbers) != bands:
                 raise ValueError(f"scheme {str(scheme)[:40]!r} for {bands} bands")
             clean = tuple(_clean(scheme, item) for item in numbers)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
             raise ModelError(f"The model's normalisation can't be understood ({str(error)[:120]}).", "Get the model file again from its maker.") from None
         return cls(scheme, clean, in_graph)
 
     @classmethod
-    def identity(cls, bands: int) -> "Normalisation":
+    def identity(cls, bands: int) -> Normalisation:
         return cls("none", tuple({"fill": 0.0} for _ in range(bands)))
 
 
 def _clean(scheme: str, item: dict) -> dict:
     numbers = {}
     for key in ("fill", *_NUMBERS[scheme]):
-        if isinstance(item[key], bool) or not isinstance(item[key], (int, float)):
-            raise ValueError(f"{key} is no number")
-        number = float(item[key])
-        if not abs(number) < 1e38:
-            raise ValueError(f"{key} is no usable number")
-        numbers[key] = number
-    if "low" in numbers and not numbers["low"] < numbers["high"]:
+        numbers[key] = _number(key, item[key])
+    if "low" in numbers and not numbers["high"] - numbers["low"] > 1e-30:
         raise ValueError("low is not below high")
+    if not numbers.get("floor", 1) > 0:
+        raise ValueError("floor is not above 0")
     if scheme == "equalize":
         knots = item["knots"]
         if not isinstance(knots, list) or not 2 <= len(knots) <= _KNOTS:
             raise ValueError("knots")
-        numbers["knots"] = [float(k) for k in knots]
-        if not np.all(np.isfinite(knots)) or np.any(np.diff(knots) < 0):
+        numbers["knots"] = [_number("knots", k) for k in knots]
+        if np.any(np.diff(numbers["knots"]) < 0):
             raise ValueError("knots do not rise")
     return numbers
+
+
+def _number(key: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not abs(float(value)) <= _LARGEST:
+        raise ValueError(f"{key} is no usable number")
+    return float(value)
 
 
 def transform(scheme: str, numbers: dict, x: np.ndarray) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Iterator
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from .chips import Chip, ChipSet
 from .errors import ChipsError
 from .infer import read_ahead
 from .normalise import Normalisation, Sketch
+from .progress import Progress, silent
 from .settings import TrainConfig
 
 _ORDER, _CHANGE = 11, 12
@@ -34,7 +35,7 @@ class Samples:
         pixels, valid = self.chips.image(self.chosen[i])
         target = self.task.target(self.chips, self.chosen[i])
         size = self.chips.manifest.tile_size
-        if pixels.shape[1:] != (size, size) or (self.task.spatial and target.shape != (size, size)):
+        if pixels.shape[1:] != (size, size) or (self.task.spatial and target.shape[-2:] != (size, size)):
             raise ChipsError(f"{self.chosen[i].image} is {pixels.shape[2]} x {pixels.shape[1]} px, the folder's chips are {size}.", "Export the chips with one tile size.")
         item = (pixels, valid, target)
         weight = sum(a.nbytes for a in item)
@@ -43,10 +44,11 @@ class Samples:
             self._cache[i] = item
         return item
 
-    def sketches(self) -> list[Sketch]:
+    def sketches(self, progress: Progress = silent) -> list[Sketch]:
         """Distribution of each band over all chips, nodata left out."""
         result = [Sketch() for _ in self.chips.manifest.bands]
         for i in range(len(self)):
+            progress(i / len(self), "")
             pixels, valid, _ = self.raw(i)
             for sketch, plane, ok in zip(result, pixels, valid):
                 sketch.update(plane[ok])
@@ -79,7 +81,7 @@ class Samples:
 
 
 def augment(image: np.ndarray, target: np.ndarray, rng: np.random.Generator, config: TrainConfig, spatial: bool = True):
-    """A changed copy of a normalised image `(bands, rows, cols)`; a spatial target `(rows, cols)` is flipped and turned with it.
+    """A changed copy of a normalised image `(bands, rows, cols)`; a spatial target `(..., rows, cols)` is flipped and turned with it.
 
     `brightness` scales and shifts each band, `noise` adds to it; both in normalised units (shares of the band's range).
     """
@@ -88,12 +90,12 @@ def augment(image: np.ndarray, target: np.ndarray, rng: np.random.Generator, con
         image = np.rot90(image, turns, axes=(1, 2))
         image = image[:, :, ::-1] if flip else image
         if spatial:
-            target = np.rot90(target, turns)
-            target = target[:, ::-1] if flip else target
+            target = np.rot90(target, turns, axes=(-2, -1))
+            target = target[..., ::-1] if flip else target
     image = np.array(image, np.float32, order="C")
     if config.brightness:
         change = rng.uniform(-config.brightness, config.brightness, (2, len(image), 1, 1)).astype(np.float32)
         image = image * (1 + change[0]) + change[1]
     if config.noise:
         image += config.noise * rng.standard_normal(image.shape, dtype=np.float32)
-    return image, np.ascontiguousarray(target)
+    return image, np.array(target, order="C")  # (ascontiguousarray would make an array of one number out of a number)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 import os
@@ -20,11 +21,11 @@ import torch
 from . import bundle, checkpoint, nets, normalise, onnx_export, tasks, warmstart
 from .chips import Chip, ChipSet, with_validation
 from .config import parse_json
-from .errors import Cancelled, ChipsError, ConfigError, TrainingError
+from .errors import Cancelled, ChipsError, ConfigError, OutputError, TrainingError
 from .progress import Progress, silent
 from .raster import writable
 from .samples import Samples
-from .settings import LOSSES, TrainConfig
+from .settings import TrainConfig
 
 _ANY_RUN = ("resume", "keep_best", "threads", "licence", "card", "device")  # settings that do not make it another run
 
@@ -88,10 +89,12 @@ def train(folder: str, output: str, config: TrainConfig, progress: Progress = si
     for path in filter(None, (output, report)):
         writable(path)
     chips = ChipSet(folder)
-    manifest = with_validation(chips.manifest, config.validation_share, config.seed)
-    if manifest is not chips.manifest and not chips.split("validation"):
-        progress(0, "The chips folder sets no chips apart for validation: some are drawn at random. Neighbours may leak.")
-    chips.manifest = manifest
+    before = len(chips.split("validation"))
+    chips.manifest = with_validation(chips.manifest, config.validation_share, config.seed)
+    if not before:
+        drawn = len(chips.split("validation"))
+        progress(0, f"The chips folder sets no chips apart for validation: {f'{drawn} are drawn at random. Neighbours may leak.' if drawn else 'there is none, and the best epoch is the one with the lowest training loss.'}")
+    manifest = chips.manifest
     task = tasks.make(manifest)
     learn, check = (Samples(chips, chips.split(s), task) for s in ("train", "validation"))
     if not len(learn):
@@ -108,17 +111,28 @@ class _Trainer:
         self.monitor = config.monitor or (task.monitor if len(check) else "loss")
         self.epochs = sum(s.epochs for s in plan)
         torch.manual_seed(config.seed)
-        self.arguments = {"encoder": config.encoder}
+        self.arguments = {"encoder": config.encoder} if _takes(config.architecture, "encoder") else {}
         self.net = nets.build(config.architecture, len(chips.manifest.bands), task.channels, **self.arguments)
         self.normalisation = None
         if config.initial_weights:
-            self.normalisation = warmstart.load(self.net, config.initial_weights, config.architecture, self.arguments, lambda text: progress(0, text))
+            self.normalisation = warmstart.load(self.net, config.initial_weights, len(chips.manifest.bands), config.architecture, self.arguments, lambda text: progress(0, text))
         progress(0, f"Reading {len(learn)} chips to train with and {len(check)} to validate with; {device.type} computes.")
-        self.normalisation = self.normalisation or normalise.fit(config.normalisation, learn.sketches())
+        self.normalisation = self.normalisation or normalise.fit(config.normalisation, learn.sketches(lambda fraction, text: progress(0, text)))
         self.net.to(device, memory_format=torch.channels_last)
+        # batch normalisation fails on a single number per channel, which a chip as small as the network's stride comes down to
+        self.batch = max(config.batch_size, 2) if chips.manifest.tile_size <= getattr(self.net, "stride", 1) else config.batch_size
         self.weights = self._class_weights()
         self.history: list[dict] = []
         self.best: dict = {}
+        self._check_monitor()
+
+    def _check_monitor(self) -> None:
+        """Ask one chip's figures for the monitored one, so that a wrong name shows now and not after an epoch."""
+        known = {"loss"}
+        if self.monitor != "loss" and len(self.check):
+            known |= set(self._evaluate(only=1)[0].figures())
+        if self.monitor not in known:
+            raise ConfigError(f"There is no figure {self.monitor!r} to monitor.", f"Choose one of: {', '.join(sorted(known))}.")
 
     def run(self) -> Run:
         try:
@@ -158,10 +172,10 @@ class _Trainer:
         criterion = self.task.criterion(stage.loss, self.weights)
         self.net.train()
         total, seen = 0.0, 0
-        steps = math.ceil(len(self.learn) / config.batch_size)
-        checks = math.ceil(len(self.check) / config.batch_size)
+        steps = math.ceil(len(self.learn) / self.batch)
+        checks = math.ceil(len(self.check) / self.batch)
         scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
-        for step, (images, targets) in enumerate(self.learn.batches(config.batch_size, self.normalisation, config, epoch)):
+        for step, (images, targets) in enumerate(self.learn.batches(self.batch, self.normalisation, config, epoch)):
             share = (epoch - first + step / steps) / stage.epochs
             for group in optimiser.param_groups:
                 group["lr"] = stage.lr * decay(config.schedule, share)
@@ -171,7 +185,7 @@ class _Trainer:
             loss = criterion(output, torch.from_numpy(targets).to(self.device))
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise TrainingError(f"The loss is no longer a number (epoch {epoch + 1}).", "Lower the learning rate, or switch mixed precision off; the best model so far can be had with Cancel.")
+                raise TrainingError(f"The loss is no longer a number (epoch {epoch + 1}).", "Lower the learning rate, switch mixed precision off, and look for extreme values in the bands.")
             scaler.scale(loss).backward()
             if config.gradient_clip:
                 scaler.unscale_(optimiser)
@@ -186,11 +200,13 @@ class _Trainer:
         return row
 
     @torch.no_grad()
-    def _evaluate(self, criterion=None, tick=lambda k: None):
-        """The task's evaluator over the validation chips, and its figures with the loss."""
+    def _evaluate(self, criterion=None, tick=lambda k: None, only: Optional[int] = None):
+        """The task's evaluator over the validation chips (or `only` so many batches), and its figures with the loss."""
         self.net.eval()
         evaluator, total, seen = self.task.evaluator(), 0.0, 0
-        for k, (images, targets) in enumerate(self.check.batches(self.config.batch_size, self.normalisation)):
+        for k, (images, targets) in enumerate(self.check.batches(self.batch, self.normalisation)):
+            if k == only:
+                break
             with self._autocast():
                 output = self.net(self._to(images))
             if criterion is not None:
@@ -203,14 +219,15 @@ class _Trainer:
     def _note(self, row: dict) -> bool:
         """Write the epoch into the history and the log; True if it is the best so far."""
         self.history.append(row)
-        figure = row.get({"loss": "loss_valid" if len(self.check) else "loss_train"}.get(self.monitor, self.monitor))
-        if figure is None:
-            known = sorted({"loss"} | {k for k in row if k not in ("epoch", "stage", "lr", "seconds", "loss_train", "loss_valid")})
-            raise ConfigError(f"There is no figure {self.monitor!r} to monitor.", f"Choose one of: {', '.join(known)}.")
+        figure = row[{"loss": "loss_valid" if len(self.check) else "loss_train"}.get(self.monitor, self.monitor)]
         sign = -1 if self.monitor in self.task.lower_is_better or self.monitor == "loss" else 1
-        improved = not math.isnan(figure) and (not self.best or sign * figure > sign * self.best["figure"])
+        loss = self.plan[row["stage"] - 1].loss
+        before = self.best.get("figure", math.nan)
+        if self.monitor == "loss" and self.best and self.best["loss"] != loss:
+            before = math.nan  # another stage's loss is another figure: they can't be compared, and the later stage is meant to refine
+        improved = not math.isnan(figure) and (math.isnan(before) or sign * figure > sign * before)
         if improved or not self.best:
-            self.best = {"epoch": row["epoch"], "figure": figure if not math.isnan(figure) else -sign * math.inf}
+            self.best = {"epoch": row["epoch"], "figure": figure, "loss": loss}
             self.best_state = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         left = (self.epochs - row["epoch"]) * float(np.mean([r["seconds"] for r in self.history[-5:]]))
         figures = "  ".join(f"{name} {row[name]:.4f}" for name in row if name not in ("epoch", "stage", "lr", "seconds") and row[name] is not None)
@@ -218,13 +235,22 @@ class _Trainer:
         return improved or len(self.history) == 1
 
     def _keep(self, optimiser, done: int, improved: bool) -> None:
-        """Save the state of the run. The best weights first: a kill in between only repeats an epoch."""
-        os.makedirs(self.folder, exist_ok=True)
+        """Save the state of the run. The best weights first, under a name with their epoch: a kill in between only repeats an epoch."""
+        try:
+            os.makedirs(self.folder, exist_ok=True)
+        except OSError as error:
+            raise OutputError(f"The state of the run can't be kept in {self.folder}: {error.strerror}.", "Choose another folder for the model.") from None
         if improved:
-            checkpoint.save(os.path.join(self.folder, "best.safetensors"), self.best_state, {"best": self._json(self.best)})
+            checkpoint.save(self._best_path(self.best["epoch"]), self.best_state, {})
         tensors = {**{f"net.{k}": v for k, v in self.net.state_dict().items()}, **checkpoint.of_optimiser(optimiser)}
         state = {"fingerprint": self._fingerprint(), "done": done, "history": [self._json(r) for r in self.history], "best": self._json(self.best)}
         checkpoint.save(os.path.join(self.folder, "last.safetensors"), tensors, state)
+        for name in os.listdir(self.folder):
+            if name.startswith("best.") and os.path.join(self.folder, name) != self._best_path(self.best["epoch"]):
+                os.remove(os.path.join(self.folder, name))
+
+    def _best_path(self, epoch: int) -> str:
+        return os.path.join(self.folder, f"best.{epoch}.safetensors")
 
     @staticmethod
     def _json(row: dict) -> dict:
@@ -233,28 +259,28 @@ class _Trainer:
     def _resume(self):
         """Epochs that are done, and the optimiser's tensors; (0, None) for a fresh start."""
         found = checkpoint.load(os.path.join(self.folder, "last.safetensors")) if self.config.resume else None
-        best = checkpoint.load(os.path.join(self.folder, "best.safetensors")) if found else None
-        if not found or not best or found[1].get("fingerprint") != self._fingerprint():
+        ours = bool(found) and found[1].get("fingerprint") == self._fingerprint()
+        best = checkpoint.load(self._best_path(found[1]["best"]["epoch"])) if ours else None
+        if not best:
             if found:
                 self.progress(0, "An interrupted run lies beside the model file, but with other chips or settings: starting anew.")
             return 0, None
         tensors, state = found
         self.net.load_state_dict(checkpoint.part(tensors, "net"))
         self.history = [{k: math.nan if v is None else v for k, v in row.items()} for row in state["history"]]
-        self.best = dict(state["best"])
-        # a kill between the two files leaves a best state that is one epoch ahead; that epoch is repeated and gives it again
+        self.best = {k: math.nan if v is None else v for k, v in state["best"].items()}
         self.best_state = {k: v.to(self.device) for k, v in best[0].items()}
         self.progress(state["done"] / self.epochs, f"Going on after epoch {state['done']} of an interrupted run.")
         return state["done"], tensors
 
     def _idle(self, stage: int) -> int:
         rows = [r for r in self.history if r["stage"] == stage + 1]
-        return rows[-1]["epoch"] - max(self.best.get("epoch", 0), rows[0]["epoch"]) if rows else 0
+        return rows[-1]["epoch"] - max(self.best["epoch"], rows[0]["epoch"] - 1) if rows else 0
 
     def _fingerprint(self) -> str:
         settings = {k: v for k, v in self.config.to_json().items() if k not in _ANY_RUN}
         initial = bundle.file_hash(self.config.initial_weights) if os.path.isfile(self.config.initial_weights) else ""
-        text = json.dumps([settings, initial, self.data_hash()], sort_keys=True)
+        text = json.dumps([settings, initial, self.data_hash(), self.normalisation.to_json()], sort_keys=True)  # the last tells other pixels
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def data_hash(self) -> str:
@@ -281,7 +307,8 @@ class _Trainer:
         self.net.to("cpu", memory_format=torch.contiguous_format)
         sample = (self.check if len(self.check) else self.learn).raw(0)
         onnx_export.write(self.output, self.net, self.task.activate, info, normalisation.apply(sample[0], sample[1])[None])
-        checkpoint.save(bundle.weights_beside(self.output), self.net.state_dict(), {"architecture": self.config.architecture, "arguments": self.arguments})
+        state = {"architecture": self.config.architecture, "arguments": self.arguments, "normalisation": self.normalisation.to_json()}
+        checkpoint.save(bundle.weights_beside(self.output), self.net.state_dict(), state)
         run = self._summary(evaluator, figures, row)
         if self.report:
             self.task.report(self.report, run)
@@ -303,7 +330,7 @@ class _Trainer:
             title=f"Training of {os.path.basename(self.output)}", history=self.history, best_epoch=row["epoch"], best_figure=self.best["figure"], evaluation=evaluator,
             validation=[shown[i] for i in keep], bands=[b["name"] for b in chips.manifest.bands], settings=self.config.to_json(), versions=versions(),
             facts=[("Chips", f"{len(self.learn)} + {len(self.check)}"), ("Best epoch", f"{row['epoch']} of {len(self.history)}"), ("Time", clock(sum(r["seconds"] for r in self.history)))],
-            subtitle=f"{self.config.architecture} with {self.config.encoder} on {os.path.basename(os.path.normpath(chips.folder))}", look=look,
+            subtitle=f"{' with '.join([self.config.architecture, *map(str, self.arguments.values())])} on {os.path.basename(os.path.normpath(chips.folder))}", look=look,
         )  # fmt: skip
 
     def _optimiser(self, stage: Stage):
@@ -315,7 +342,9 @@ class _Trainer:
         if not text:
             return None
         if text == "balanced":
-            return self.task.balance([self.learn.raw(i)[2] for i in range(len(self.learn))])
+            if not hasattr(self.task, "balance"):
+                raise ConfigError(f"The task {self.chips.manifest.task} has no classes to balance.", "Leave the class weights empty.")
+            return self.task.balance(self.learn.raw(i)[2] for i in range(len(self.learn)))
         try:
             return [float(t) for t in text.split(",")]
         except ValueError:
@@ -334,6 +363,12 @@ class _Trainer:
 
     def _to(self, images: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
+
+
+def _takes(architecture: str, argument: str) -> bool:
+    """Does this network have that setting? (An architecture may be built of something else than an encoder.)"""
+    entry = nets.ARCHITECTURES.get(architecture)
+    return entry is not None and argument in inspect.signature(nets._resolve(entry)).parameters
 
 
 def _fast_bfloat16() -> bool:

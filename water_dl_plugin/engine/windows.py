@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Iterator
 
 from .errors import ConfigError
 
@@ -22,13 +22,13 @@ class Window:
         """`(rows, cols)` to cut this window out of an array."""
         return slice(self.row, self.row + self.height), slice(self.col, self.col + self.width)
 
-    def inside(self, width: int, height: int) -> "Window":
+    def inside(self, width: int, height: int) -> Window:
         """The part that lies inside a raster of that size; width or height is 0 when there is none."""
         left, top = min(max(self.col, 0), width), min(max(self.row, 0), height)
         right, bottom = min(max(self.col + self.width, 0), width), min(max(self.row + self.height, 0), height)
         return Window(left, top, max(right - left, 0), max(bottom - top, 0))
 
-    def shifted(self, cols: int, rows: int) -> "Window":
+    def shifted(self, cols: int, rows: int) -> Window:
         return Window(self.col + cols, self.row + rows, self.width, self.height)
 
     @property

@@ -4,12 +4,13 @@ A new task is one file beside this one and one line in `TASKS`. It is a class wi
 
 - `__init__(manifest)`: from the chips folder's manifest;
 - `channels`: outputs of the network; `spatial`: True if the target is an image that flips and turns with the chip's;
-- `target(chips, chip) -> array`: the target of one chip, `(rows, cols)` or `()`; what is ignored as the task's loss wants it;
+- `target(chips, chip) -> array`: the target of one chip, `(..., rows, cols)` or `()`; what is ignored as the task's loss wants it;
 - `criterion(loss, weights) -> callable(output, target) -> scalar tensor`;
 - `activate(output)`: a torch tensor, from the network's raw output to what the model file gives;
 - `evaluator() -> object` with `update(given, target)` (numpy) and `figures() -> dict`, which may hold any of the columns of the log;
 - `monitor`: the figure that picks the best epoch, and `lower_is_better`, the set of names for which less is more;
 - `info() -> dict`: the fields of `bundle.ModelInfo` that are the task's own (classes, threshold, ...);
+- `balance(targets) -> list`, if it has classes: the weights that the setting 'balanced' stands for;
 - `report(path, run)`: writes the HTML report of a training run (`train.Run`).
 """
 

@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from .. import losses, metrics
-from ..errors import ChipsError
 from ..classes import classify
+from ..errors import ChipsError
 from ..panels import panel, stretch
 from ..report_pages import training_report
 
@@ -34,13 +34,14 @@ class Segmentation:
     def balance(self, targets) -> list[float]:
         """Class weights inverse to the classes' pixels, mean 1."""
         counts = sum(np.bincount(t[t >= 0].ravel(), minlength=len(self.classes)) for t in targets)
-        weights = counts.sum() / np.maximum(counts, 1)
-        return list(weights / weights.mean())
+        there = counts > 0  # a class without pixels must not make the others' weights vanish
+        weights = np.where(there, counts.sum() / np.maximum(counts, 1), 0.0)
+        return [float(w) for w in np.where(there, weights / weights[there].mean(), 1.0)] if there.any() else [1.0] * len(counts)
 
     def activate(self, output: torch.Tensor) -> torch.Tensor:
         return torch.sigmoid(output) if self.channels == 1 else torch.softmax(output, 1)
 
-    def evaluator(self) -> "Evaluator":
+    def evaluator(self) -> Evaluator:
         return Evaluator(len(self.classes))
 
     def info(self) -> dict:
@@ -49,22 +50,24 @@ class Segmentation:
     def report(self, path: str, run) -> None:
         """Curves, confusion matrix, figures per class, worst and best validation chips."""
         colours = [c.colour for c in self.classes]
-        shown = []
-        for chip in run.validation:
-            pixels, valid, given, target = run.look(chip)
-            guess = classify(given)
-            matrix = metrics.confusion(target, guess, len(self.classes))
-            agreement = metrics.scores(matrix)["mean_iou"]
-            if matrix.sum() == 0:
-                continue
-            picture = panel(stretch(pixels, valid.all(axis=0), visible(run.bands)), target, guess, colours)
-            shown.append((agreement, chip.image, picture))
-        shown.sort(key=lambda item: item[0])
-        captions = [(picture, f"{name}, mean IoU {value:.3f}") for value, name, picture in shown]
-        count = min(4, (len(captions) + 1) // 2)
+        ranked = []
+        for i, chip in enumerate(run.validation):
+            _, _, given, target = run.look(chip)
+            matrix = metrics.confusion(target, classify(given), len(self.classes))
+            if matrix.sum():
+                ranked.append((metrics.scores(matrix)["mean_iou"], i))
+        ranked.sort()
+
+        def draw(chosen):
+            for agreement, i in chosen:
+                pixels, valid, given, target = run.look(run.validation[i])
+                picture = panel(stretch(pixels, valid.all(axis=0), visible(run.bands)), target, classify(given), colours)
+                yield picture, f"{run.validation[i].image}, mean IoU {agreement:.3f}"
+
+        count = min(4, (len(ranked) + 1) // 2)
         training_report(
             path, title=run.title, history=run.history, matrix=run.evaluation.matrix, class_names=[c.name for c in self.classes],
-            class_colours=colours, panels_worst=captions[:count], panels_best=captions[count:][-count:][::-1], settings=run.settings,
+            class_colours=colours, panels_worst=list(draw(ranked[:count])), panels_best=list(draw(ranked[count:][-count:][::-1])), settings=run.settings,
             versions=run.versions, facts=run.facts, best_epoch=run.best_epoch, subtitle=run.subtitle,
         )  # fmt: skip
 

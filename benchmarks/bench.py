@@ -1,0 +1,127 @@
+"""Speed and peak memory, measured side by side: `make bench`, or parts of it: `make bench ARGS='memory speed provider'`.
+
+memory    classifyraster's engine on rasters that are large in pixels, in a process of its own; its peak resident memory must stay < 2 GB
+speed     megapixels per second of the whole road (read, normalise, network, blend, write) beside ONNX Runtime alone on the same windows
+provider  milliseconds to load the plugin into PyQGIS beside an empty plugin, process by process in turn
+
+FULL=1 adds a 30 000 x 30 000 px scene that is data everywhere (well over half an hour). Results also go to benchmarks/out/bench.json.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+OUT = os.path.join(ROOT, "benchmarks", "out")
+FULL = os.environ.get("FULL", "") not in ("", "0")
+LIMIT_GB = 2.0
+REPEATS = 3
+STARTS = 9
+BANDS = 7
+WORKER = os.path.join(ROOT, "benchmarks", "bench_worker.py")
+
+# name, width, height, where the data is, model; a cross is a row and a column of data through the middle
+MEMORY = [
+    ("sparse 30 000 x 30 000, cross of data", 30_000, 30_000, "cross", "unet"),
+    ("the same, 20 classes", 30_000, 30_000, "cross", "unet20"),
+    ("wide 100 000 x 600, all data", 100_000, 600, "all", "unet"),
+    ("wide 100 000 x 600, 20 classes", 100_000, 600, "all", "unet20"),
+]
+if FULL:
+    MEMORY.append(("30 000 x 30 000, all data", 30_000, 30_000, "all", "unet"))
+
+
+def worker(*arguments: str) -> dict:
+    """Run a piece of work in a fresh process; what it prints last is its result. This process stays small (no torch, no arrays):
+    a child's peak memory would count that of its parent."""
+    done = subprocess.run([sys.executable, WORKER, *map(str, arguments)], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        sys.exit(f"{' '.join(map(str, arguments))} failed (exit code {done.returncode}).")
+    return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def memory(folder: str) -> list[dict]:
+    print(f"\nPeak memory of map_classes (class and probability raster); limit {LIMIT_GB:g} GB")
+    rows = []
+    for name, width, height, where, model in MEMORY:
+        scene = os.path.join(folder, "scene.vrt" if where == "all" else "scene.tif")
+        worker("scene", scene, width, height, where)
+        result = worker("map", scene, os.path.join(folder, f"{model}.onnx"), folder)
+        rows.append({"scene": name, **result})
+        speed = result["data_px"] / 1e6 / result["seconds"]
+        print(f"  {name:40} {result['peak_gb']:5.2f} GB  {result['seconds']:6.0f} s (CPU {result['cpu_s']:.0f} s)  {speed:.2f} Mpx/s of data", flush=True)
+    worst = max(row["peak_gb"] for row in rows)
+    print(f"  {'holds' if worst < LIMIT_GB else 'TOO MUCH'}: at most {worst:.2f} GB")
+    return rows
+
+
+def speed(folder: str) -> list[dict]:
+    print(f"\nThe whole road beside ONNX Runtime alone on the same windows, one scene, medians of {REPEATS} in turn")
+    scene = os.path.join(folder, "speed.tif")
+    rows = []
+    for model, size in (("unet", 2048), ("tiny", 8192)):
+        worker("scene", scene, size, size, "solid")
+        result = worker("speed", scene, os.path.join(folder, f"{model}.onnx"), folder, REPEATS)
+        rows.append({"model": model, **result})
+        pixels = result["pixels"] / 1e6
+        print(
+            f"  {model:6} {size} x {size} px: road {pixels / result['road_s']:6.2f} Mpx/s, ONNX Runtime alone {pixels / result['bare_s']:6.2f} Mpx/s, "
+            f"time ratio {result['ratio']:.2f}, overhead {1e3 * (result['road_s'] - result['bare_s']) / pixels:.0f} ms per Mpx", flush=True,
+        )  # fmt: skip
+    return rows
+
+
+def provider(folder: str) -> dict:
+    print(f"\nLoading the plugin into PyQGIS beside an empty one, medians of {STARTS} process starts each, in turn")
+    runs: dict = {"water_dl_plugin": [], "empty_plugin": []}
+    for _ in range(STARTS):
+        for name, taken in runs.items():
+            taken.append(worker("provider", name, ROOT if name == "water_dl_plugin" else folder))
+    middle = {name: {key: statistics.median(r[key] for r in taken) for key in ("ms", "cpu_ms")} for name, taken in runs.items()}
+    ours, empty = middle["water_dl_plugin"], middle["empty_plugin"]
+    difference = {key: ours[key] - empty[key] for key in ours}
+    heavy = runs["water_dl_plugin"][-1]["heavy"]
+    print(
+        f"  ours {ours['ms']:.0f} ms, empty {empty['ms']:.1f} ms, difference {difference['ms']:.0f} ms (CPU {difference['cpu_ms']:.0f} ms); limit 150 ms; "
+        f"heavy packages imported: {', '.join(heavy) or 'none'}"
+    )
+    return {"medians": middle, "difference": difference, "heavy": heavy, "runs": runs}
+
+
+def main() -> int:
+    parts = sys.argv[1:] or ["provider", "speed", "memory"]
+    known = {"memory": memory, "speed": speed, "provider": provider}
+    if not set(parts) <= set(known):
+        sys.exit(f"Parts are: {', '.join(known)}.")
+    started = time.time()
+    os.makedirs(OUT, exist_ok=True)
+    # not /tmp: it may lie in memory, and a scene must not
+    folder = tempfile.mkdtemp(prefix="bench-", dir=OUT)
+    os.environ.setdefault("XDG_RUNTIME_DIR", folder)  # else Qt complains at each start
+    results: dict = {}
+    try:
+        results["versions"] = worker("prepare", folder, BANDS)
+        print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()))
+        for part in parts:
+            results[part] = known[part](folder)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    results["seconds"] = time.time() - started
+    path = os.path.join(OUT, "bench.json")
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump(results, file, indent=1)
+    print(f"\n{results['seconds']:.0f} s; {os.path.relpath(path, ROOT)}")
+    worst = max((row["peak_gb"] for row in results.get("memory", [])), default=0)
+    return 1 if worst >= LIMIT_GB else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
