@@ -1,86 +1,172 @@
-"""What several test files need: rasters and model files made by hand, with GDAL and onnx themselves and not with our own code."""
+"""Small scenes, labels and chips for tests. Files are written with GDAL directly, not with the code under test."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
-from pathlib import Path
+import os
 
 import numpy as np
-import onnx
-from onnx import TensorProto, helper
-from osgeo import gdal, gdal_array, osr
+from osgeo import gdal, gdal_array, ogr, osr
 
-UTM = (500000.0, 10.0, 0.0, 4500000.0, 0.0, -10.0)  # 10 m pixels
+from water_dl_plugin.engine.raster import Grid
 
 
-def wkt(epsg: int) -> str:
+def crs(epsg: int) -> str:
     reference = osr.SpatialReference()
     reference.ImportFromEPSG(epsg)
     return reference.ExportToWkt()
 
 
-def tif(path, pixels, nodata=None, transform=UTM, epsg=32612, names=(), driver="GTiff", options=(), alpha=False, mask=None) -> str:
-    """Write `(bands, rows, cols)`; `nodata` one value or one per band (None: none); `alpha`: the last band is one; `mask` `(rows, cols)` inside."""
-    pixels = np.asarray(pixels)
-    count, rows, cols = pixels.shape
-    signed = ["PIXELTYPE=SIGNEDBYTE"] if pixels.dtype == np.int8 and gdal.VersionInfo() < "3070000" else []
-    kind = gdal_array.NumericTypeCodeToGDALTypeCode(pixels.dtype.type)
-    dataset = gdal.GetDriverByName(driver).Create(str(path), cols, rows, count, kind, [*options, *signed, *(["ALPHA=YES"] if alpha else [])])
-    if transform:
-        dataset.SetGeoTransform(transform)
-    if epsg:
-        dataset.SetProjection(wkt(epsg))
-    for i in range(count):
-        band = dataset.GetRasterBand(i + 1)
-        value = nodata[i] if isinstance(nodata, (list, tuple)) else nodata
-        if value is not None:
-            band.SetNoDataValue(float(value))
+def utm(width: int, height: int, pixel: float = 10.0, x: float = 400_000.0, y: float = 4_500_000.0, epsg: int = 32612) -> Grid:
+    """A north-up grid in UTM zone 12 north."""
+    return Grid(width, height, (x, pixel, 0.0, y, 0.0, -pixel), crs(epsg))
+
+
+def write_raster(path, pixels: np.ndarray, grid: Grid, nodata=None, tags=None, names=()) -> str:
+    """`(bands, rows, cols)` or `(rows, cols)` as a plain GeoTIFF."""
+    pixels = pixels if pixels.ndim == 3 else pixels[None]
+    data = gdal.GetDriverByName("GTiff").Create(
+        str(path), pixels.shape[2], pixels.shape[1], len(pixels), gdal_array.NumericTypeCodeToGDALTypeCode(pixels.dtype.type)
+    )
+    data.SetGeoTransform(grid.transform)
+    if grid.crs:
+        data.SetProjection(grid.crs)
+    if tags:
+        data.SetMetadata(tags)
+    for i, plane in enumerate(pixels):
+        band = data.GetRasterBand(i + 1)
+        if nodata is not None:
+            band.SetNoDataValue(float(nodata))
         if i < len(names):
             band.SetDescription(names[i])
-        band.WriteArray(pixels[i].view(np.uint8) if signed else pixels[i])
-    if mask is not None:
-        before = gdal.GetConfigOption("GDAL_TIFF_INTERNAL_MASK")
-        gdal.SetConfigOption("GDAL_TIFF_INTERNAL_MASK", "YES")
-        dataset.CreateMaskBand(gdal.GMF_PER_DATASET)
-        gdal.SetConfigOption("GDAL_TIFF_INTERNAL_MASK", before)
-        dataset.GetRasterBand(1).GetMaskBand().WriteArray(np.where(mask, 255, 0).astype(np.uint8))
-    del band, dataset
+        band.WriteArray(plane)
+    data = None
     return str(path)
 
 
-def onnx_file(path, nodes, bands=1, channels=1, dtype=np.float32, constants=None, props=None, shape=("n", None, "h", "w"), out_shape=None) -> str:
-    """A model file of these nodes, from `image` to `out`. `shape` is that of the input, with None for the bands; `props` go in as JSON texts
-    unless they are texts already."""
-    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
-    shape = [bands if n is None else n for n in shape]
-    out_shape = out_shape or [shape[0], channels, *shape[2:]]
-    graph = helper.make_graph(
-        nodes, "g", [helper.make_tensor_value_info("image", kind, shape)], [helper.make_tensor_value_info("out", kind, out_shape)],
-        [onnx.numpy_helper.from_array(np.asarray(v), k) for k, v in (constants or {}).items()],
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    helper.set_model_props(model, {k: v if isinstance(v, str) else json.dumps(v) for k, v in (props or {}).items()})
-    Path(path).write_bytes(model.SerializeToString())
-    return str(path)
+def read_raster(path) -> tuple[np.ndarray, np.ndarray, tuple]:
+    """Pixels `(bands, rows, cols)`, mask of the first band (True: data) and geotransform."""
+    data = gdal.Open(str(path))
+    pixels = data.ReadAsArray()
+    return (pixels if pixels.ndim == 3 else pixels[None]), data.GetRasterBand(1).GetMaskBand().ReadAsArray() > 0, data.GetGeoTransform()
 
 
-def identity(path, bands=1, dtype=np.float32, **more) -> str:
-    return onnx_file(path, [helper.make_node("Identity", ["image"], ["out"])], bands, bands, dtype, **more)
+def box(grid: Grid, col: float, row: float, width: float, height: float) -> str:
+    """WKT of a rectangle of pixels."""
+    corners = [grid.to_map(c, r) for c, r in ((col, row), (col + width, row), (col + width, row + height), (col, row + height), (col, row))]
+    return "POLYGON((" + ",".join(f"{x!r} {y!r}" for x, y in corners) + "))"
 
 
-def mean3(path, bands=1, **more) -> str:
-    """The mean of 3 x 3 pixels over all bands, zeros outside: one channel."""
-    kernel = np.full((1, bands, 3, 3), 1 / (9 * bands), np.float32)
-    return onnx_file(path, [helper.make_node("Conv", ["image", "k"], ["out"], pads=[1, 1, 1, 1])], bands, 1, constants={"k": kernel}, **more)
+_KINDS = {str: ogr.OFTString, int: ogr.OFTInteger, float: ogr.OFTReal}
 
 
-def waterdl(bands=1, classes=("land", "water"), **more) -> dict:
-    """The JSON of the `waterdl` key, written by hand; it takes pixels as they are."""
-    return {
-        "schema": 1, "task": "segmentation", "architecture": {"name": "unet", "arguments": {"encoder": "resnet18"}},
-        "bands": [{"name": f"B{i + 1}", "unit": ""} for i in range(bands)],
-        "normalisation": {"scheme": "none", "in_graph": False, "bands": [{"fill": 0.0}] * bands},
-        "classes": [{"value": i, "name": name, "colour": [10 * i, 20, 30]} for i, name in enumerate(classes)],
-        "pixel_size_m": 10.0, "chip_size": 64, "margin": 0, "multiple": 1, "nodata": "any", "threshold": 0.5,
-        "training": {"epochs": 3, "figures": {"miou": 0.5}}, "licence": "CC0", "card": "# Card", **more,
-    }  # fmt: skip
+def write_layer(path, features, grid_crs: str, layer: str = "labels", kind=None) -> str:
+    """Features are (WKT, {field: value}); a GeoPackage, or a GeoJSON in longitude and latitude by its name. `append` by another layer name."""
+    path = str(path)
+    reference = None
+    if grid_crs:
+        reference = osr.SpatialReference(grid_crs)
+        reference.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)
+    if os.path.exists(path):
+        data = gdal.OpenEx(path, gdal.OF_VECTOR | gdal.OF_UPDATE)
+    else:
+        data = ogr.GetDriverByName("GeoJSON" if path.endswith("json") else "GPKG").CreateDataSource(path)
+    made = data.CreateLayer(layer, reference, ogr.wkbUnknown)
+    fields: dict = {}
+    for _, values in features:
+        fields.update({name: kind or _KINDS[type(value)] for name, value in values.items() if value is not None and name not in fields})
+    for name, code in fields.items():
+        made.CreateField(ogr.FieldDefn(name, code))
+    for wkt, values in features:
+        feature = ogr.Feature(made.GetLayerDefn())
+        feature.SetGeometry(ogr.CreateGeometryFromWkt(wkt))
+        for name, value in values.items():
+            if value is not None:
+                feature.SetField(name, value)
+        made.CreateFeature(feature)
+    data = made = None
+    return path
+
+
+def chips_folder(folder, images, labels, split=None, *, classes=("land", "water"), task="segmentation", values=None, epsg=32612) -> str:
+    """A chips folder of `images` (n, bands, size, size) and `labels` (n, size, size), which are 0 where ignored."""
+    from water_dl_plugin.engine.chips import Chip, Manifest, write_manifest
+    from water_dl_plugin.engine.classes import MapClass, colour_of
+
+    folder = str(folder)
+    os.makedirs(os.path.join(folder, "images"))
+    os.makedirs(os.path.join(folder, "labels"))
+    size, chips = images.shape[-1], []
+    for i, image in enumerate(images):
+        grid = utm(size, size, x=400_000.0 + 10 * size * i, epsg=epsg)
+        write_raster(os.path.join(folder, "images", f"{i:09d}.tif"), image, grid)
+        if labels is not None:
+            write_raster(os.path.join(folder, "labels", f"{i:09d}.tif"), labels[i], grid)
+        chips.append(Chip(
+            f"images/{i:09d}.tif", f"labels/{i:09d}.tif" if labels is not None else None, split[i] if split else "",
+            value=None if values is None else float(values[i]),
+        ))  # fmt: skip
+    write_manifest(folder, Manifest(
+        task=task, bands=tuple({"name": f"B{b + 1}", "unit": "", "dtype": str(images.dtype)} for b in range(images.shape[1])),
+        classes=tuple(MapClass(i, n, colour_of(n, i)) for i, n in enumerate(classes)), chips=tuple(chips), tile_size=size,
+        pixel_size=(10.0, 10.0), pixel_size_m=10.0,
+    ))  # fmt: skip
+    return folder
+
+
+def bright_is_water(number: int, size: int = 32, bands: int = 2, classes: int = 2, seed: int = 0, ignored: float = 0.0):
+    """A problem that anyone can learn: (images uint8, labels uint8 with class index + 1). Squares of `size / 4` px, brighter by class."""
+    rng = np.random.default_rng(seed)
+    index = rng.integers(0, classes, (number, 4, 4)).repeat(size // 4, 1).repeat(size // 4, 2)
+    level = np.linspace(60, 200, classes)[index]
+    images = np.clip(level[:, None] + rng.normal(0, 8, (number, bands, size, size)), 0, 255).astype(np.uint8)
+    labels = (index + 1).astype(np.uint8)
+    if ignored:
+        labels[rng.random(labels.shape) < ignored] = 0
+    return images, labels
+
+
+def tiny_network():
+    """A network of two convolutions: training with it is a matter of a second."""
+    from torch import nn
+
+    class Tiny(nn.Module):
+        stride, margin = 1, 0
+
+        def __init__(self, bands, channels, width: int = 8):
+            super().__init__()
+            self.body = nn.Sequential(
+                nn.Conv2d(bands, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+                nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+            )  # fmt: skip
+            self.head = nn.Conv2d(width, channels, 1)
+
+        def forward(self, x):
+            return self.head(self.body(x))
+
+    return Tiny
+
+
+def allow_network(name: str, factory) -> None:
+    """Register a network under `name` and let `TrainConfig` take it."""
+    from water_dl_plugin.engine import nets
+    from water_dl_plugin.engine.settings import TrainConfig
+
+    nets.register(name, factory)
+    choices = next(f for f in dataclasses.fields(TrainConfig) if f.name == "architecture").metadata["param"]
+    choices["choices"] = (*choices["choices"], name)
+
+
+def forget_network(name: str) -> None:
+    from water_dl_plugin.engine import nets
+    from water_dl_plugin.engine.settings import TrainConfig
+
+    nets.ARCHITECTURES.pop(name)
+    choices = next(f for f in dataclasses.fields(TrainConfig) if f.name == "architecture").metadata["param"]
+    choices["choices"] = tuple(c for c in choices["choices"] if c != name)
+
+
+def load_json(path):
+    with open(path, encoding="utf-8-sig") as file:
+        return json.load(file)

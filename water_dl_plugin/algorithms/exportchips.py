@@ -38,6 +38,7 @@ class ExportChips(WaterAlgorithm):
             explain(QgsProcessingParameterFolderDestination("OUTPUT", "Chips folder"), "A new folder; an older chips folder is replaced unless you append."),
             QgsProcessingOutputNumber("NUMBER", "Number of chips"),
             QgsProcessingOutputVectorLayer("FOOTPRINTS", "Footprints of the chips"),
+            QgsProcessingOutputVectorLayer("TEST_AREA", "Blocks held out for test"),
         ]  # fmt: skip
 
     def work(self, data, config, progress):
@@ -45,6 +46,7 @@ class ExportChips(WaterAlgorithm):
 
         folder = data.output("OUTPUT")
         manifest = export(data.rasters("INPUT"), data.labels("LABELS"), folder, config, stack=data.rasters("STACK"), area=data.vector("AREA"), progress=progress)
-        footprints = os.path.join(folder, "chips.gpkg") + "|layername=chips"
+        catalogue = os.path.join(folder, "chips.gpkg")
+        footprints = f"{catalogue}|layername=chips"
         data.offer("FOOTPRINTS", footprints, "Chips", "chips.qml")
-        return {"NUMBER": len(manifest.chips), "FOOTPRINTS": footprints}
+        return {"NUMBER": len(manifest.chips), "FOOTPRINTS": footprints, "TEST_AREA": f"{catalogue}|layername=blocks|subset=\"split\"='test'"}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -18,7 +19,7 @@ from .errors import ConfigError, GridMismatchError, LabelError
 from .labels import Area, Shapes, VectorLabels, open_labels
 from .mapping import CLASSES_KEY
 from .progress import Progress, silent
-from .raster import Raster
+from .raster import Raster, writable
 from .report_pages import assessment_report
 from .settings import AssessConfig
 from .tables import write_csv, write_json
@@ -89,11 +90,15 @@ def assess(
 
     `area` limits the comparison. Raises `LabelError` when truth and map have no pixel in common or no class name in common.
     """
+    for wanted in filter(None, (report, csv, json_path)):
+        writable(wanted)
     with Raster(path) as raster:
         tags = raster.tags()
         reader = _reader(raster, config, tags)
         labels = open_labels(truth, config.class_field, config.buffer)
-        _match(labels, reader.classes, config)
+        unknown = _match(labels, reader.classes, config)
+        if unknown:
+            progress(0, f"Warning: the map has no class {', '.join(unknown)}: such truth is ignored.")
         if not labels.touches(raster.grid):
             raise LabelError("The truth lies outside the raster.", "Check the CRS of both: one of them may be assigned wrongly.")
         positive = _positive(reader.classes, config.positive)
@@ -122,7 +127,7 @@ def assess(
             if curve is not None:
                 curve.update(chance[both], (known[both] == positive).astype(np.uint8))
             if shapes is not None and len(shapes) <= MANY_UNITS:
-                _by_unit(units, shapes.burn(grid, range(1, len(shapes) + 1), np.int32), known, guess, both, count)
+                _by_unit(units, shapes.burn(grid, range(1, len(shapes) + 1), np.int32)[both], known[both], guess[both], count)
     if matrix.sum() == 0:
         raise LabelError("No truth pixel lies on a mapped pixel.", "Check the place and CRS of the truth, the area of interest, and the map's nodata.")
     result = Assessment(
@@ -133,16 +138,17 @@ def assess(
         result.intervals = metrics.bootstrap(np.stack(list(units.values())), np.random.default_rng([config.seed, 21]))
     if curve is not None:
         result.best_threshold = curve.best_threshold("iou")
-    result.facts = _facts(result, path, truth, len(units))
+    result.facts = _facts(result, path, truth, len(units), unknown)
     _write(result, config, report, csv, json_path, title or f"Assessment of {os.path.basename(path)}", tags)
     return result
 
 
-def _by_unit(units: dict, burnt, known, guess, both, count: int) -> None:
+def _by_unit(units: dict, burnt, known, guess, count: int) -> None:
     """A confusion matrix per truth feature: its pixels are not independent of each other, so intervals are drawn from features."""
-    for unit in np.unique(burnt[both]):
-        here = both & (burnt == unit)
-        units[unit] = units.get(unit, 0) + metrics.confusion(known[here], guess[here], count)
+    cells, pixels = np.unique((burnt.astype(np.int64) * count + known) * count + guess, return_counts=True)
+    for cell, number in zip(cells.tolist(), pixels.tolist()):
+        unit, place = divmod(cell, count * count)
+        units.setdefault(unit, np.zeros((count, count), np.int64))[divmod(place, count)] += number
 
 
 class _Classes:
@@ -158,7 +164,7 @@ class _Classes:
 
     def read(self, window):
         pixels, valid = self._raster.read(window)
-        inside = valid[0] & (pixels[0] >= 0) & (pixels[0] <= 255)
+        inside = valid[0] & (pixels[0] >= 0) & (pixels[0] <= 255) & (pixels[0] == np.rint(pixels[0]))
         return np.where(inside, self._lookup[np.where(inside, pixels[0], 0).astype(np.uint8)], -1), None
 
     def curve(self, positive: int):
@@ -186,8 +192,12 @@ class _Probabilities:
 
 
 def _reader(raster: Raster, config: AssessConfig, tags: dict):
-    """Is it a class or a probability raster, and which classes has it?"""
-    probabilities = raster.dtype.kind == "f"
+    """Is it a class or a probability raster, and which classes has it?
+
+    Floating-point numbers are probabilities, except in one band of whole numbers beyond 1: such a raster is a class raster that some
+    calculator wrote. Whole-number types are classes.
+    """
+    probabilities = raster.dtype.kind == "f" and not (len(raster.bands) == 1 and _whole_numbers(raster))
     named = _named(config.classes, probabilities)
     if not named and CLASSES_KEY in tags:
         try:
@@ -198,23 +208,44 @@ def _reader(raster: Raster, config: AssessConfig, tags: dict):
         named = named or map_classes.make(("other", "water")) if len(raster.bands) == 1 else named
         if len(named) != max(len(raster.bands), 2):
             raise ConfigError(f"The probability raster has {len(raster.bands)} bands; the names of its classes are not known.", "Name them in the classes field, in order.")
-        threshold = config.threshold if config.threshold is not None else float(tags.get("WATERDL_THRESHOLD", 0.5) or 0.5)
+        threshold = config.threshold if config.threshold is not None else _threshold(tags)
         return _Probabilities(raster, named, threshold)
     if len(raster.bands) != 1:
         raise ConfigError(f"{raster.path} has {len(raster.bands)} bands: it is neither a class nor a probability raster.", "Choose the output of classifyraster.")
     return _Classes(raster, named or _found(raster))
 
 
+def _whole_numbers(raster: Raster) -> bool:
+    """Are all pixels whole numbers, and one beyond 1? Real probabilities show in the first block that holds data."""
+    beyond = False
+    for window in blocks(raster.grid.width, raster.grid.height, BLOCK):
+        pixels, valid = raster.read(window)
+        values = pixels[valid]
+        if not np.array_equal(values, np.rint(values)):
+            return False
+        beyond |= bool(values.size and values.max() > 1)
+    return beyond
+
+
+def _threshold(tags: dict) -> float:
+    try:
+        found = float(tags.get("WATERDL_THRESHOLD", ""))
+    except ValueError:
+        return 0.5
+    return found if 0 <= found <= 1 else 0.5
+
+
 def _named(text: str, probabilities: bool) -> tuple[MapClass, ...]:
-    if not text.strip():
-        return ()
+    """Classes out of 'land=0, water=1' or 'land, water'. The bands of probabilities are in the order of the values."""
     result = []
     for i, item in enumerate(t.strip() for t in text.split(",") if t.strip()):
-        name, _, value = item.partition("=")
-        if (value.strip() and not value.strip().isdigit()) or (value.strip() and not 0 <= int(value) <= 254):
+        name, _, value = (t.strip() for t in item.partition("="))
+        if not name or not re.fullmatch(r"[0-9]{0,3}", value) or int(value or i) > 254:
             raise ConfigError(f"The class {item[:40]!r} can't be understood.", "Write 'land=0, water=1'.")
-        result.append(MapClass(int(value) if value.strip() and not probabilities else i, name.strip(), map_classes.colour_of(name.strip(), i)))
-    return tuple(result)
+        result.append(MapClass(int(value or i), name, map_classes.colour_of(name, i)))
+    if len({c.value for c in result}) < len(result) or len({c.name for c in result}) < len(result):
+        raise ConfigError(f"The classes {text[:100]!r} name one twice.", "Write 'land=0, water=1'.")
+    return tuple(sorted(result, key=lambda c: c.value) if probabilities else result)
 
 
 def _found(raster: Raster) -> tuple[MapClass, ...]:
@@ -222,18 +253,18 @@ def _found(raster: Raster) -> tuple[MapClass, ...]:
     values: set = set()
     for window in blocks(raster.grid.width, raster.grid.height, 2048):
         pixels, valid = raster.read(window)
-        values |= set(np.unique(pixels[valid]).tolist())
+        values |= {int(v) if v == int(v) else v for v in np.unique(pixels[valid]).tolist()}
         if len(values) > 255 or any(not 0 <= v <= 254 for v in values):
             raise ConfigError(f"{raster.path} is no class raster: it has values beyond 0 to 254.", "Choose the output of classifyraster.")
     names = raster.categories()
     return tuple(MapClass(v, names[v] if v < len(names) and names[v] else str(v), map_classes.colour_of(names[v] if v < len(names) else str(v), i)) for i, v in enumerate(sorted(values)))
 
 
-def _match(labels, classes: tuple, config: AssessConfig) -> None:
-    """Let the truth use the map's classes: by name, else by value."""
+def _match(labels, classes: tuple, config: AssessConfig) -> list[str]:
+    """Let the truth use the map's classes: by name, else by value. Returns those of the truth that the map has not: they are ignored."""
     background = config.unlabelled == "background"
     names, values = {c.name for c in classes}, {str(c.value) for c in classes}
-    found = {str(int(v)) if isinstance(v, float) and v == int(v) else str(v) for v in labels.found}
+    found = {map_classes.name_of(v) for v in labels.found}
     if not found:  # all features are the class of interest
         order = _positive(classes, config.positive)
         if not background:
@@ -241,11 +272,12 @@ def _match(labels, classes: tuple, config: AssessConfig) -> None:
         labels.use((*[c for i, c in enumerate(classes) if i != order], classes[order]), True)
         if order != len(classes) - 1:
             raise ConfigError("The class of interest must be the last one for a truth without class field.", "Choose a class field.")
-        return
+        return []
     by_name, by_value = found & names, found & values
     if not by_name and not by_value:
         raise LabelError(f"Truth ({', '.join(sorted(found)[:8])}) and map ({', '.join(c.name for c in classes)}) share no class.", "Choose the right class field, or name the map's classes: 'land=0, water=1'.")
     labels.use(tuple(classes) if by_name else tuple(MapClass(c.value, str(c.value), c.colour) for c in classes), background)
+    return sorted(found - (names if by_name else values))
 
 
 def _positive(classes: tuple, text: str) -> int:
@@ -257,12 +289,14 @@ def _positive(classes: tuple, text: str) -> int:
     raise ConfigError(f"There is no class {text[:40]!r}.", f"The map's classes are {', '.join(c.name for c in classes)}.")
 
 
-def _facts(result: Assessment, path: str, truth: str, units: int) -> list:
+def _facts(result: Assessment, path: str, truth: str, units: int, unknown: list) -> list:
     facts = [("Map", os.path.basename(path)), ("Truth", os.path.basename(truth.split("|")[0])), ("Pixels compared", int(result.matrix.sum()))]
     if units:
         facts.append(("Truth features", units))
     if result.unmapped:
         facts.append(("Truth pixels without map", result.unmapped))
+    if unknown:
+        facts.append(("Truth classes that the map does not know (ignored)", ", ".join(unknown)))
     if result.threshold is not None:
         facts.append(("Threshold", result.threshold))
     return facts

@@ -42,7 +42,7 @@ def predict(source, model, config: InferConfig, progress: Progress = silent, are
         weights = windows.ramp(size, size)  # a tent: who has a pixel nearest to its centre weighs most
     rows = windows.grid_rows(grid.width, grid.height, size, overlap)
     swaths = _swaths(grid.width, size, model.channels)
-    total, done = len(swaths) * sum(map(len, rows)), 0
+    total, done = len(swaths) * len(rows), 0
     for columns in swaths:
         blend = Blend(model.channels, columns, size, weights, model.dtype if model.dtype == np.float64 else np.float32, crop)
         for i, row in enumerate(rows):
@@ -53,13 +53,13 @@ def predict(source, model, config: InferConfig, progress: Progress = silent, are
                     values = _run(model, np.stack([pixels for _, (pixels, _) in batch]), config.flips)
                     for (window, (_, wanted)), value in zip(batch, values):
                         blend.add(window, value, wanted)
-                    progress(done / total, "")
-            done += total / len(swaths) / len(rows)
+                    progress((done + (row.index(batch[-1][0]) + 1) / len(row)) / total, "")
+            done += 1
             end = grid.height if i + 1 == len(rows) else min(max(rows[i + 1][0].row, 0), grid.height)
             if end > blend.top:
                 strip = Window(columns[0], blend.top, columns[1] - columns[0], end - blend.top)
                 yield (strip, *blend.take(strip.height))
-            progress(min(done / total, 1.0), "")
+            progress(done / total, "")
 
 
 def _read(source, model, config: InferConfig, area, window: Window):
