@@ -13,7 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 CHIP = 256
 REPEATED = 1024  # px, side of the tile that large scenes repeat
-ARM = 512  # px, width of the cross's arms
+BLOCK, SPACING = 256, 5000  # px: blocks of data in a sparse scene
 NODATA = 0
 
 
@@ -70,7 +70,8 @@ def classFactory(iface):
 
 
 def scene(path: str, width: str, height: str, where: str) -> dict:
-    """A raster of 7 uint8 bands. `solid`: written out; `all`: a VRT that repeats a tile; `cross`: a sparse GeoTIFF, else nodata."""
+    """A raster of 7 uint8 bands. `solid`: written out; `all`: a VRT that repeats a tile; `blocks`: a sparse GeoTIFF,
+    one block of data every 5000 px both ways."""
     import numpy as np
     from osgeo import gdal
 
@@ -105,9 +106,9 @@ def scene(path: str, width: str, height: str, where: str) -> dict:
     if where == "solid":
         fill(dataset, 0, 0, w, h)
     else:
-        fill(dataset, 0, h // 2 - ARM // 2, w, h // 2 + ARM // 2)
-        fill(dataset, w // 2 - ARM // 2, 0, w // 2 + ARM // 2, h // 2 - ARM // 2)
-        fill(dataset, w // 2 - ARM // 2, h // 2 + ARM // 2, w // 2 + ARM // 2, h)
+        for row in range(min(SPACING, h) // 2, h, SPACING):
+            for col in range(SPACING // 2, w, SPACING):
+                fill(dataset, col, row, min(col + BLOCK, w), min(row + BLOCK, h))
     dataset = None
     return {}
 

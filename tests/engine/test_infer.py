@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from onnx import helper
 from osgeo import gdal
 
-from tests import helpers
+from tests import road as helpers
 from water_dl_plugin.engine import infer
 from water_dl_plugin.engine.backends import OnnxModel
 from water_dl_plugin.engine.errors import Cancelled, ConfigError, ModelError

@@ -20,6 +20,7 @@ from .progress import Progress, silent
 from .settings import InferConfig
 from .windows import Window
 
+TILE = 256  # side of the output's tiles
 STRIP_BYTES = 400e6  # what the blend of one strip may take; wider rasters are mapped in several swaths of columns
 
 Strip = tuple[Window, np.ndarray, np.ndarray]
@@ -111,9 +112,10 @@ def window_size(model, config: InferConfig, grid) -> int:
 
 
 def _swaths(width: int, size: int, channels: int) -> list[tuple[int, int]]:
+    """First and end columns of the swaths; their borders are those of the tiles of the output."""
     most = max(int(STRIP_BYTES / (size * (4 * channels + 5))), 4 * size)
     count = -(-width // most)
-    edges = [round(width * k / count) for k in range(count + 1)]
+    edges = sorted({0, width, *(round(width * k / count / TILE) * TILE for k in range(1, count))})
     return list(zip(edges, edges[1:]))
 
 

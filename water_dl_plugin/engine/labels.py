@@ -28,6 +28,8 @@ class Shapes:
     def __init__(self, source: str, crs: str, field: str = "", buffer: float = 0.0):
         _dataset, layer = _layer(source)  # the layer lives as long as its dataset
         reference = layer.GetSpatialRef()
+        if reference and (reference.GetName() or "").lower().startswith("undefined"):
+            reference = None  # how a GeoPackage says that there is none
         if bool(reference) != bool(crs):
             who = "The labels have no" if crs else "The raster has no"
             raise LabelError(f"{who} coordinate reference system ({source}).", "Assign it in the layer's properties, then export the layer once.")
@@ -298,7 +300,10 @@ def _layer(source: str):
 def _filtered(layer, subset: str) -> bool:
     gdal.PushErrorHandler("CPLQuietErrorHandler")
     try:
-        return layer.SetAttributeFilter(subset) == 0
+        gdal.ErrorReset()
+        failed = layer.SetAttributeFilter(subset)
+        layer.GetFeatureCount()  # databases look at a filter no sooner
+        return failed == 0 and gdal.GetLastErrorType() < gdal.CE_Failure
     except RuntimeError:
         return False
     finally:

@@ -59,25 +59,28 @@ def parse_bands(text: str, names: Sequence[str]) -> list[int]:
 
 
 class Raster:
-    """One raster file, read by windows. `bands` as in `parse_bands`; the alpha band, if any, is a mask, never a band."""
+    """One raster file, read by windows. `bands` as in `parse_bands`.
+
+    An alpha band is a mask, unless it is chosen: many programs call the fourth of four 8-bit bands alpha although it is near infrared.
+    """
 
     def __init__(self, path: str, bands: str = ""):
         self.path = str(path)
         self._dataset = _open(self.path)
         everything = [self._dataset.GetRasterBand(i + 1) for i in range(self._dataset.RasterCount)]
-        coloured = [b for b in everything if b.GetColorInterpretation() != gdal.GCI_AlphaBand]
-        if not coloured:
+        alpha = [b.GetBand() for b in everything if b.GetColorInterpretation() == gdal.GCI_AlphaBand]
+        names = [b.GetDescription() or f"Band {b.GetBand()}" for b in everything]
+        chosen = parse_bands(bands, names) if bands.strip() else [b.GetBand() for b in everything if b.GetBand() not in alpha]
+        if not chosen:
             raise BandError(f"{self.path} has no band with data.", "Choose a raster with at least one band.")
-        names = [b.GetDescription() or f"Band {b.GetBand()}" for b in coloured]
-        chosen = parse_bands(bands, names)
-        self._bands = [coloured[i - 1] for i in chosen]
+        self._bands = [everything[i - 1] for i in chosen]
         transform = self._dataset.GetGeoTransform(can_return_null=True) or (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
         self.grid = Grid(self._dataset.RasterXSize, self._dataset.RasterYSize, tuple(transform), self._dataset.GetProjection() or "")
         self.bands = [
             Band(names[i - 1], b.GetUnitType() or "", _dtype(b).name, b.GetNoDataValue()) for i, b in zip(chosen, self._bands)
         ]  # fmt: skip
         self.dtype = np.result_type(*[_dtype(b) for b in self._bands])
-        self._alpha = next((b for b in everything if b.GetColorInterpretation() == gdal.GCI_AlphaBand), None)
+        self._alpha = everything[alpha[0] - 1] if alpha and alpha[0] not in chosen else None
         self._subset = None
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:

@@ -15,6 +15,9 @@ from .grid import Grid
 from .windows import Window
 
 
+TILE = 256
+
+
 def writable(path: str) -> None:
     """Raise `OutputError` unless a file can be made at this path."""
     folder = os.path.dirname(os.path.abspath(path))
@@ -33,6 +36,9 @@ def writable(path: str) -> None:
 class Writer:
     """A GeoTIFF written by windows: tiled, compressed, BIGTIFF when needed, with overviews. Used as a context.
 
+    GDAL gets whole tiles only, each once. Part of a tile would make it read the tile again, and that loses pixels when another
+    thread (ours that reads ahead, QGIS' that draws) has just pushed the tile out of GDAL's common block cache.
+
     Written to `PATH.partial` and renamed when the context ends well; after an error, a cancel or a kill there is no file
     at PATH (and an older one is as it was).
 
@@ -49,11 +55,12 @@ class Writer:
         writable(self.path)
         self._discard()  # what a killed run left
         self.grid, dtype = grid, np.dtype(dtype)
+        self._dtype, self._fill, self._unfinished = dtype, 0 if nodata is None else nodata, {}
         self._discrete, self._named = bool(categories) or dtype.kind in "iu", bool(categories)
         try:
             with _checked(self.path):
                 self._dataset = gdal.GetDriverByName("GTiff").Create(
-                    self.partial, grid.width, grid.height, count, gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type), _options(dtype, compression)
+                    self.partial, grid.width, grid.height, count, gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type), _options(dtype, compression, count)
                 )
                 if self._dataset is None:
                     raise RuntimeError(gdal.GetLastErrorMsg())
@@ -86,10 +93,36 @@ class Writer:
             band.SetCategoryNames(list(categories))
 
     def write(self, window: Window, array: np.ndarray) -> None:
-        """Write `(bands, rows, cols)` at the window's place."""
+        """Write `(bands, rows, cols)` at the window's place; every pixel once, in any order."""
+        array = array if array.ndim == 3 else array[None]
+        for row in range(window.row // TILE, -(-(window.row + window.height) // TILE)):
+            for col in range(window.col // TILE, -(-(window.col + window.width) // TILE)):
+                tile = Window(col * TILE, row * TILE, TILE, TILE).inside(self.grid.width, self.grid.height)
+                part = tile.shifted(-window.col, -window.row).inside(window.width, window.height)
+                pixels = array[(slice(None), *part.slices)]
+                if pixels.shape[1:] == (tile.height, tile.width):
+                    self._put(tile, pixels)
+                else:
+                    self._gather(tile, part.shifted(window.col - tile.col, window.row - tile.row), pixels)
+        with _checked(self.path):  # by this thread and now: so a full disk is heard of here
+            for i in range(self._dataset.RasterCount):
+                self._dataset.GetRasterBand(i + 1).FlushCache()
+
+    def _gather(self, tile: Window, part: Window, pixels: np.ndarray) -> None:
+        """Keep an unfinished tile until its last pixel comes."""
+        if tile not in self._unfinished:
+            shape = (tile.height, tile.width)
+            self._unfinished[tile] = np.full((len(pixels), *shape), self._fill, self._dtype), np.zeros(shape, bool)
+        kept, there = self._unfinished[tile]
+        kept[(slice(None), *part.slices)], there[part.slices] = pixels, True
+        if there.all():
+            del self._unfinished[tile]
+            self._put(tile, kept)
+
+    def _put(self, tile: Window, pixels: np.ndarray) -> None:
         with _checked(self.path):
-            for i, plane in enumerate(array if array.ndim == 3 else array[None]):
-                self._dataset.GetRasterBand(i + 1).WriteArray(plane, window.col, window.row)
+            for i, plane in enumerate(pixels):  # contiguous: GDAL misreads a stride of 0
+                self._dataset.GetRasterBand(i + 1).WriteArray(np.ascontiguousarray(plane), tile.col, tile.row)
 
     def __enter__(self):
         return self
@@ -105,6 +138,9 @@ class Writer:
         self._discard()
 
     def _finish(self) -> None:
+        for tile, (pixels, _) in self._unfinished.items():
+            self._put(tile, pixels)
+        self._unfinished = {}
         with _checked(self.path):
             self._dataset.FlushCache()
             levels = [2**k for k in range(1, 16) if max(self.grid.width, self.grid.height) / 2**k >= 256]
@@ -144,11 +180,13 @@ def _complete(path: str) -> bool:
         return False
 
 
-def _options(dtype: np.dtype, compression: str) -> list[str]:
+def _options(dtype: np.dtype, compression: str, count: int = 1) -> list[str]:
     """Creation options of GDAL's GTiff driver. IF_SAFER takes BigTIFF where the pixels, uncompressed, exceed 2 GB."""
-    options = ["TILED=YES", "BLOCKXSIZE=256", "BLOCKYSIZE=256", "BIGTIFF=IF_SAFER", "SPARSE_OK=TRUE", f"COMPRESS={compression}", "NUM_THREADS=2"]
+    options = ["TILED=YES", f"BLOCKXSIZE={TILE}", f"BLOCKYSIZE={TILE}", "INTERLEAVE=BAND", "BIGTIFF=IF_SAFER", "SPARSE_OK=TRUE", f"COMPRESS={compression}", "NUM_THREADS=2"]
     if compression in ("DEFLATE", "LZW", "ZSTD"):
         options.append(f"PREDICTOR={3 if dtype.kind == 'f' else 2}")
+    if count > 1:
+        options += ["PHOTOMETRIC=MINISBLACK", "ALPHA=NO"]  # four bytes are not colours with alpha
     return options + _signed(dtype)
 
 
@@ -183,7 +221,7 @@ def write_small(path: str, pixels: np.ndarray, grid: Grid, valid: Optional[np.nd
         memory.SetGeoTransform(grid.transform)
         memory.SetProjection(grid.crs)
     for i, plane in enumerate(pixels):
-        memory.GetRasterBand(i + 1).WriteArray(plane)
+        memory.GetRasterBand(i + 1).WriteArray(np.ascontiguousarray(plane))
         if i < len(names):
             memory.GetRasterBand(i + 1).SetDescription(names[i])
     if valid is not None and not valid.all():
