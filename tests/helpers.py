@@ -89,6 +89,12 @@ def write_layer(path, features, grid_crs: str, layer: str = "labels", kind=None)
     return path
 
 
+def read_layer(path, layer: str) -> list[dict]:
+    """The fields of all features of a layer, and their geometry's envelope."""
+    data = gdal.OpenEx(str(path), gdal.OF_VECTOR)  # must live as long as its layers
+    return [{**f.items(), "envelope": f.GetGeometryRef().GetEnvelope()} for f in data.GetLayerByName(layer)]
+
+
 def chips_folder(folder, images, labels, split=None, *, classes=("land", "water"), task="segmentation", values=None, epsg=32612) -> str:
     """A chips folder of `images` (n, bands, size, size) and `labels` (n, size, size), which are 0 where ignored."""
     from water_dl_plugin.engine.chips import Chip, Manifest, write_manifest
@@ -170,3 +176,18 @@ def forget_network(name: str) -> None:
 def load_json(path):
     with open(path, encoding="utf-8-sig") as file:
         return json.load(file)
+
+
+def small_disk(folder, size: str, options: str = "") -> bool:
+    """Mount a little disk on `folder` if this machine lets us (as root on Linux); undo with `umount`."""
+    import subprocess
+
+    os.makedirs(folder, exist_ok=True)
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "none", str(folder)], capture_output=True) if os.name == "posix" else None
+    return done is not None and done.returncode == 0
+
+
+def umount(folder) -> None:
+    import subprocess
+
+    subprocess.run(["umount", "-l", str(folder)], check=True)

@@ -25,7 +25,7 @@ def tif(path, pixels, nodata=None, transform=UTM, epsg=32612, names=(), options=
     count, rows, cols = pixels.shape
     signed = ["PIXELTYPE=SIGNEDBYTE"] if pixels.dtype == np.int8 and gdal.VersionInfo() < "3070000" else []
     kind = gdal_array.NumericTypeCodeToGDALTypeCode(pixels.dtype.type)
-    dataset = gdal.GetDriverByName("GTiff").Create(str(path), cols, rows, count, kind, [*options, *signed, "PHOTOMETRIC=MINISBLACK", f"ALPHA={'YES' if alpha else 'NO'}"])
+    dataset = gdal.GetDriverByName("GTiff").Create(str(path), cols, rows, count, kind, [*options, *signed, "PHOTOMETRIC=MINISBLACK", "ALPHA=NO"])
     if transform:
         dataset.SetGeoTransform(transform)
     if epsg:
@@ -37,6 +37,8 @@ def tif(path, pixels, nodata=None, transform=UTM, epsg=32612, names=(), options=
         if i < len(names):
             band.SetDescription(names[i])
         band.WriteArray(np.ascontiguousarray(pixels[i]))
+    if alpha:
+        band.SetColorInterpretation(gdal.GCI_AlphaBand)
     if mask is not None:
         before = gdal.GetConfigOption("GDAL_TIFF_INTERNAL_MASK")
         gdal.SetConfigOption("GDAL_TIFF_INTERNAL_MASK", "YES")

@@ -156,7 +156,8 @@ def require(*purposes: str) -> None:
 
 def how_to_mend(*purposes: str) -> str:
     """The one step that installs what the purposes need."""
-    return f"Run 'Install packages' in the Water DL toolbox (waterdl:installpackages) for {', '.join(purposes)}, then try again."
+    choice = "map and train" if "train" in purposes else "map"
+    return f"Run 'Install packages' in the Water DL toolbox (waterdl:installpackages, 'To': {choice}), then try again."
 
 
 def _table(purposes) -> list:

@@ -27,7 +27,7 @@ from qgis.PyQt.QtGui import QIcon
 
 from .. import packages
 from ..engine.config import Config, Param, params
-from ..engine.errors import Cancelled, RasterError, WaterError
+from ..engine.errors import Cancelled, LabelError, RasterError, WaterError
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
 PREPARE, TRAIN, MAP, ASSESS, DEPLOY = "1 Prepare", "2 Train", "3 Map", "4 Assess", "5 Deploy"
@@ -159,6 +159,8 @@ class Data:
         layer = self._algorithm.parameterAsVectorLayer(self._parameters, name, self._context)
         if layer is None:
             return given if isinstance(given, str) else ""
+        if layer.isEditable() and layer.isModified():  # they are not in the file that the engine reads
+            raise LabelError(f"The layer {layer.name()} has unsaved edits.", "Save them (Save Layer Edits), then run again.")
         path, table = self._algorithm.parameterAsCompatibleSourceLayerPathAndLayerName(
             self._parameters, name, self._context, _VECTOR_FORMATS, "gpkg", self._feedback
         )

@@ -167,16 +167,20 @@ def _equal_area(grid: Grid) -> osr.CoordinateTransformation:
     return osr.CoordinateTransformation(source, plane)
 
 
+def moved(points: list, source: str, target: str) -> list:
+    """Points (x, y) from one CRS to another; infinite where PROJ can't. As they are if a CRS is unknown."""
+    if not source or not target or same_crs(source, target):
+        return points
+    try:
+        move = osr.CoordinateTransformation(spatial_reference(source), spatial_reference(target))
+        return [p[:2] for p in move.TransformPoints([list(p) for p in points])]
+    except RuntimeError:  # only where GDAL's exceptions are switched on
+        return [(np.inf, np.inf)] * len(points)
+
+
 def overlap(a: Grid, b: Grid) -> bool:
     """Do two grids touch? Compared in the CRS of `a`; grids without CRS are taken to share theirs."""
-    points = b.corners + [b.to_map(b.width / 2, b.height / 2)]
-    if a.crs and b.crs and not same_crs(a.crs, b.crs):
-        try:
-            move = osr.CoordinateTransformation(spatial_reference(b.crs), spatial_reference(a.crs))
-            points = [p[:2] for p in move.TransformPoints([list(p) for p in points])]
-        except RuntimeError:  # only where GDAL's exceptions are switched on
-            return True
-    xs, ys = zip(*points)
+    xs, ys = zip(*moved(b.corners + [b.to_map(b.width / 2, b.height / 2)], b.crs, a.crs))
     if not np.all(np.isfinite(xs + ys)):
         return True  # can't be told by corners (poles, the date line): the pixels will tell
     left, bottom, right, top = a.bounds

@@ -74,9 +74,10 @@ class Sketch:
         at = np.clip(np.searchsorted(ends, rank), 0, len(filled) - 1)
         count = self.counts[filled[at]]
         # a bin's values are spread over its width, but whole numbers up to 2**11 fill their bin alone: they are given exactly
-        single = self.whole & (low[at] == np.rint(low[at])) & (high[at] - low[at] <= 1)
-        width = np.where(single, 0, high[at] - low[at])
-        return np.clip(low[at] + width * np.clip((rank - (ends[at] - count)) / count, 0, 1), self.low, self.high)
+        low, high = low[at], high[at]
+        single = self.whole & (np.ceil(low) + 1 >= high)
+        low, width = np.where(single, np.ceil(low), low), np.where(single, 0, high - low)
+        return np.clip(low + width * np.clip((rank - (ends[at] - count)) / count, 0, 1), self.low, self.high)
 
 
 def _ordered(values: np.ndarray) -> np.ndarray:

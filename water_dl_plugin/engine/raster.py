@@ -18,7 +18,7 @@ import numpy as np
 from osgeo import gdal, gdal_array
 
 from .errors import BandError, GridMismatchError, RasterError
-from .grid import Grid, overlap, same_crs, spatial_reference
+from .grid import Grid, moved, overlap, same_crs, spatial_reference
 from .windows import Window
 from .writer import Writer, writable, write_small
 
@@ -74,14 +74,16 @@ class Raster:
         if not chosen:
             raise BandError(f"{self.path} has no band with data.", "Choose a raster with at least one band.")
         self._bands = [everything[i - 1] for i in chosen]
-        transform = self._dataset.GetGeoTransform(can_return_null=True) or (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
+        transform = self._dataset.GetGeoTransform(can_return_null=True)
+        if not transform or transform[1] * transform[5] == transform[2] * transform[4]:  # none, or pixels without area
+            transform = (0.0, 1.0, 0.0, 0.0, 0.0, -1.0)
         self.grid = Grid(self._dataset.RasterXSize, self._dataset.RasterYSize, tuple(transform), self._dataset.GetProjection() or "")
         self.bands = [
             Band(names[i - 1], b.GetUnitType() or "", _dtype(b).name, b.GetNoDataValue()) for i, b in zip(chosen, self._bands)
         ]  # fmt: skip
         self.dtype = np.result_type(*[_dtype(b) for b in self._bands])
         self._alpha = everything[alpha[0] - 1] if alpha and alpha[0] not in chosen else None
-        self._subset = None
+        self._subset, self._known_scales = None, {}
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Pixels `(bands, rows, cols)` in the native dtype and `valid`, bool of the same shape. The window must lie inside."""
@@ -90,7 +92,6 @@ class Raster:
         valid = np.ones(pixels.shape, bool)
         for i, band in enumerate(self._bands):
             plane = _array(band, box, self.path)
-            plane = plane.view(np.int8) if self.bands[i].dtype == "int8" else plane
             pixels[i], valid[i] = plane, self._mask(band, plane, box)
         if self._alpha is not None:
             valid &= _array(self._alpha, box, self.path) > 0
@@ -105,7 +106,7 @@ class Raster:
         if flags & gdal.GMF_ALPHA:  # read once, by `read`
             flags = gdal.GMF_ALL_VALID
         valid = True if flags & gdal.GMF_ALL_VALID else _array(band.GetMaskBand(), box, self.path) != 0
-        if nodata is not None and (not flags & gdal.GMF_NODATA or plane.dtype == np.int8):
+        if nodata is not None and not flags & gdal.GMF_NODATA:
             valid = valid & (plane != nodata)
         return valid
 
@@ -130,7 +131,7 @@ class Raster:
         try:
             done = gdal.Warp(
                 target, self._chosen(), resampleAlg=RESAMPLING[resampling], errorThreshold=0.0, workingType=gdal.GDT_Float64,
-                dstNodata=_UNREACHED, warpOptions=["UNIFIED_SRC_NODATA=NO", "INIT_DEST=NO_DATA"],
+                dstNodata=_UNREACHED, warpOptions=["UNIFIED_SRC_NODATA=NO", "INIT_DEST=NO_DATA", *self._scales(grid)],
             )  # fmt: skip
         except RuntimeError:
             done = 0
@@ -144,11 +145,26 @@ class Raster:
             pixels = np.clip(np.rint(pixels), limits.min, limits.max)
         return pixels.astype(self.dtype), valid
 
+    def _scales(self, grid: Grid) -> list[str]:
+        """How many pixels of the grid one of ours is wide and high, in the raster's middle. GDAL would guess it from each window,
+        widen its kernel accordingly, and leave a seam between windows."""
+        key = (grid.crs, grid.transform[1:3], grid.transform[4:])
+        if key not in self._known_scales:
+            col, row = self.grid.width / 2, self.grid.height / 2
+            points = [self.grid.to_map(col + c, row + r) for c, r in ((0, 0), (1, 0), (0, 1))]
+            centre, right, below = (np.array(grid.to_pixel(*p)) for p in moved(points, self.grid.crs, grid.crs))
+            back = np.linalg.pinv(np.nan_to_num(np.stack([right - centre, below - centre], axis=1), posinf=0, neginf=0))
+            scales = 1 / np.maximum(np.hypot(back[:, 0], back[:, 1]), 1e-9)
+            self._known_scales[key] = [f"XSCALE={scales[0]:.9g}", f"YSCALE={scales[1]:.9g}"] if np.abs(back).max() > 0 else []
+        return self._known_scales[key]
+
     def _chosen(self):
         """The chosen bands (and the alpha band, last, as the warp expects it) as a dataset of their own."""
         if self._subset is None:
             bands = [b.GetBand() for b in (*self._bands, *([self._alpha] if self._alpha is not None else []))]
             self._subset = gdal.Translate("", self._dataset, format="VRT", bandList=bands)
+            for i in range(len(self._bands)):
+                self._subset.GetRasterBand(i + 1).SetColorInterpretation(gdal.GCI_Undefined)  # a chosen alpha band is data
             self._subset.SetGeoTransform(self._off_origin(self.grid.transform))
         return self._subset
 

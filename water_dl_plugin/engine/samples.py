@@ -60,7 +60,7 @@ class Samples:
         order = np.arange(len(self))
         if config is not None:
             order = np.random.default_rng([config.seed, _ORDER, epoch]).permutation(len(self))
-            order = np.resize(order, -(-max(len(order), min(size, 2)) // size) * size) if len(order) > size else np.resize(order, max(len(order), 2))
+            order = np.resize(order, -(-len(order) // size) * size if len(order) > size else max(len(order), min(size, 2)))
         places = [order[k : k + size] for k in range(0, len(order), size)]
         starts = range(0, len(order), size)
 

@@ -14,7 +14,6 @@ from .errors import OutputError
 from .grid import Grid
 from .windows import Window
 
-
 TILE = 256
 
 
