@@ -244,6 +244,12 @@ class TestNotAModel:
         with pytest.raises(ModelError):
             load(tmp_path / "m.onnx")
 
+    def test_names_that_are_no_text(self, tmp_path):
+        content = graph_of(road.identity(tmp_path / "m.onnx", 2))
+        (tmp_path / "m.onnx").write_bytes(content.replace(b"image", b"\xff\xfe\xff\x80a"))
+        with pytest.raises(ModelError, match="no text"):
+            load(tmp_path / "m.onnx")
+
 
 WRONG = [
     None, True, False, -1, 0, 1.5, 10**400, -(10**400), 1e308, "", "x", "x" * 300_000, [], [[]], {}, {"a": 1}, [None] * 5000, "\ud800", "a\0b", [1, 2, 3], 300, "NaN", "Infinity",

@@ -362,7 +362,7 @@ def test_blocks_leak_nothing_and_lose_nothing(tmp_path, patchy, tile, stride, bl
 
 
 def test_turned_chips_leak_nothing_either(tmp_path, patchy):
-    grid, scene, labels = patchy
+    _, scene, labels = patchy
     export([scene], labels, str(tmp_path / "chips"), config(tile_size=64, stride=64, rotation=45, validation_share=0.3, block_size=40))
     chips, seen = ChipSet(str(tmp_path / "chips")), np.zeros((2, 200, 200), bool)
     for chip in chips.manifest.chips:
@@ -390,7 +390,7 @@ def test_random_split_and_seeds(tmp_path, patchy):
 
 
 def test_source_split(tmp_path, patchy, everywhere):
-    grid, scene, labels = patchy
+    grid, _, labels = patchy
     copies = [write_raster(tmp_path / f"c{i}.tif", scene_pixels(1, grid, seed=i), grid) for i in range(4)]
     manifest = export(copies, labels, str(tmp_path / "chips"), config(split="source", validation_share=0.25, tile_size=64, stride=64))
     by_source = {c.source: c.split for c in manifest.chips}
@@ -672,7 +672,24 @@ def test_hostile_manifests_give_a_chips_error_or_are_harmless(tmp_path_factory, 
         pixels, _ = chips.image(chip)
         if chip.label:
             assert chips.label(chip).shape == pixels.shape[1:]
-    json.dumps(chips.manifest.to_json(), allow_nan=False)
+    made = chips.manifest
+    json.dumps(made.to_json(), allow_nan=False)
+    whole = (made.tile_size, made.stride, made.seed, *made.codes, *(c.source for c in made.chips))
+    assert all(type(n) is int for n in whole) and all(type(c.nodata) is type(c.rotation) is float for c in made.chips)
+    assert all(type(t) is str for t in (made.task, made.image_format, *(b["name"] for b in made.bands), *(c.split for c in made.chips)))
+
+
+def test_a_chip_outside_the_folder_is_never_read(tmp_path_factory):
+    """The file is there and is a good chip; it just isn't the folder's."""
+    folder = _good_folder(tmp_path_factory)
+    outside = write_raster(folder.parent / "outside.tif", scene_pixels(2, utm(16, 16)), utm(16, 16))
+    for path in ("../outside.tif", "images/../../outside.tif", "..\\outside.tif", outside, "/vsizip/../outside.tif"):
+        for key in ("image", "label"):
+            data = load_json(folder / "good.json")
+            data["chips"][0][key] = path
+            (folder / "chips.json").write_text(json.dumps(data))
+            with pytest.raises(ChipsError, match="outside the folder"):
+                ChipSet(str(folder))
 
 
 _FOLDERS: list = []

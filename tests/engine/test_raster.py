@@ -349,7 +349,7 @@ class TestStack:
         vrt = (tmp_path / "a.vrt").read_text().replace("<VRTRasterBand", "<GeoTransform>0,0,0,0,0,0</GeoTransform><VRTRasterBand", 1)
         (tmp_path / "a.vrt").write_text(vrt)
         with Raster(str(tmp_path / "a.vrt")) as raster:
-            assert not raster.grid.georeferenced and raster.grid.to_pixel(*raster.grid.to_map(3, 4)) == (3, 4)
+            assert not raster.grid.georeferenced and tuple(raster.grid.to_pixel(*raster.grid.to_map(3, 4))) == (3, 4)
 
     def test_signed_bytes_are_warped_rightly_or_refused(self, tmp_path):
         scene = tif(tmp_path / "a.tif", np.zeros((1, 20, 20), np.uint8))
@@ -554,6 +554,13 @@ with Writer({str(path)!r}, Grid(3000, 3000), 1, np.uint8, 255, categories=["a"])
         with pytest.raises(OutputError) as error:
             Writer(str(tmp_path / name), Grid(5, 5), 1, np.uint8)
         assert error.value.remedy and left(tmp_path) == ["file", "folder.tif"] and not left(tmp_path / "folder.tif")
+
+    def test_no_map_without_the_names_of_its_classes(self, tmp_path):
+        """GDAL only warns when it can't write them; here a folder is in their place."""
+        (tmp_path / "a.tif.partial.aux.xml").mkdir()
+        with pytest.raises(OutputError, match="class names"):
+            write(tmp_path / "a.tif", np.zeros((1, 9, 9), np.uint8), categories=["a"])
+        assert left(tmp_path) == ["a.tif.partial.aux.xml"]
 
     def test_a_failure_in_making_it_leaves_nothing(self, tmp_path):
         with pytest.raises(TypeError):

@@ -139,7 +139,7 @@ def test_one_number_per_chip(tmp_path):
     assert info.training["figures"]["mae"] == pytest.approx(min(figures), rel=1e-5)
     normal = info.normalisation.apply(images[7], np.ones(images[7].shape, bool))
     _, given = run_file(tmp_path / "m.onnx", np.stack([normal] * 3))  # any batch
-    assert given.shape == (3, 1) and session.get_outputs()[0].name == "value"
+    assert given.shape == (3, 1) and [(o.name, o.shape) for o in session.get_outputs()] == [("value", ["batch", 1])]
     assert abs(given[0, 0] - images[7, 0].mean() / 100) < 0.1
     np.testing.assert_allclose(given[0], run.look(ChipSet(path).manifest.chips[7])[2], rtol=1e-4)
 
@@ -170,10 +170,10 @@ def test_a_raster_of_numbers(tmp_path):
     run = train.train(path, str(tmp_path / "m.onnx"), settings(architecture="pixel", epochs=80, learning_rate=0.2))
     best = run.history[run.best_epoch - 1]["mae"]
     assert best < 0.02 < 0.3 < run.history[0]["mae"] and best == min(r["mae"] for r in run.history)
-    pixels, _, given, truth = run.look(run.validation[0])
+    _, _, given, truth = run.look(run.validation[0])
     assert given.shape == (1, 16, 16) and np.abs(given[0] - truth).mean() < 0.03 and truth.dtype == np.float32
     session, out = run_file(tmp_path / "m.onnx", np.zeros((2, 2, 24, 40), np.float32))  # any batch, height and width
-    assert out.shape == (2, 1, 24, 40)
+    assert out.shape == (2, 1, 24, 40) and session.get_outputs()[0].shape == ["batch", 1, "rows", "columns"]
 
 
 def test_no_validation_and_balanced_weights(tmp_path):

@@ -122,7 +122,7 @@ train.train(folder, output, TrainConfig(**json.loads(settings)), progress)
 
 @pytest.mark.parametrize("where", ["in epoch 3", "between the files"])
 def test_a_killed_run_goes_on_to_the_same_result(tmp_path, folder, where):
-    stages = '[{"loss": "bce_dice", "epochs": 2, "lr": 0.02}, {"loss": "lovasz", "epochs": 2, "lr": 0.01}]'
+    stages = '[{"loss": "bce_dice", "epochs": 1, "lr": 0.02}, {"loss": "lovasz", "epochs": 3, "lr": 0.01}]'
     config = settings(stages=stages, monitor="loss")
     unbroken = train.train(folder, str(tmp_path / "unbroken.onnx"), config)
     output, mark = tmp_path / "m.onnx", tmp_path / "mark"
@@ -150,6 +150,34 @@ def begun(folder, output, config, epoch=2):
     """A run that was cancelled in the epoch after `epoch`; its state lies beside `output`."""
     with pytest.raises(Cancelled):
         train.train(folder, str(output), config, Stop(lambda m: m.startswith(f"Epoch {epoch}/"), later=True))
+
+
+def test_cancel_after_a_kill_between_the_two_files_keeps_the_right_weights(tmp_path, folder, monkeypatch):
+    """The best weights of epoch 3 are on disk, the state that tells of epoch 3 is not: the best model so far is that of epoch 2."""
+    kept, save = scripted(monkeypatch, [0.1, 0.2, 0.3, 0.4]), checkpoint.save
+
+    def killed(path, tensors, state):
+        if path.endswith("last.safetensors") and state["done"] == 3:
+            raise KeyboardInterrupt
+        save(path, tensors, state)
+
+    monkeypatch.setattr(checkpoint, "save", killed)
+    with pytest.raises(KeyboardInterrupt):
+        train.train(folder, str(tmp_path / "m.onnx"), settings(epochs=4))
+    monkeypatch.setattr(checkpoint, "save", save)
+    with pytest.raises(Cancelled, match="epoch 2"):
+        train.train(folder, str(tmp_path / "m.onnx"), settings(epochs=4), Stop(lambda m: m.startswith("Going on"), later=True))
+    assert same(weights(tmp_path / "m.onnx"), kept[1])
+
+
+def test_a_run_without_validation_goes_on_too(tmp_path):
+    images, labels = bright_is_water(3)
+    path = chips_folder(tmp_path / "c", images, labels)
+    config = settings(validation_share=0.0, keep_best=False)
+    train.train(path, str(tmp_path / "a.onnx"), config)
+    begun(path, tmp_path / "b.onnx", config)
+    run = train.train(path, str(tmp_path / "b.onnx"), config, report=str(tmp_path / "r.html"))
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes() and all(math.isnan(r["loss_valid"]) for r in run.history)
 
 
 def test_other_settings_or_chips_start_anew(tmp_path, folder):

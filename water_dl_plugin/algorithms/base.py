@@ -6,12 +6,14 @@ An algorithm is a thin class: its texts, its data parameters, its config class, 
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
 
 from qgis.core import (
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
+    QgsProcessingFeatureSourceDefinition,
     QgsProcessingLayerPostProcessorInterface,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
@@ -20,13 +22,12 @@ from qgis.core import (
     QgsProcessingParameterFile,
     QgsProcessingParameterNumber,
     QgsProcessingParameterString,
-    QgsProcessingUtils,
 )
 from qgis.PyQt.QtCore import QCoreApplication
 from qgis.PyQt.QtGui import QIcon
 
 from .. import packages
-from ..engine.config import Config, Param, params
+from ..engine.config import Config, Param, check, params
 from ..engine.errors import Cancelled, LabelError, RasterError, WaterError
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
@@ -89,6 +90,15 @@ class WaterAlgorithm(QgsProcessingAlgorithm):
     def canExecute(self) -> tuple[bool, str]:
         names = packages.missing(*self.PURPOSES) if self.PURPOSES else []
         return (False, f"Missing Python packages: {', '.join(names)}. {packages.how_to_mend(*self.PURPOSES)}") if names else (True, "")
+
+    def checkParameterValues(self, parameters, context) -> tuple[bool, str]:
+        """As QGIS does, but its refusal ("Incorrect parameter value for OVERLAP") gets a reason and a remedy."""
+        good, message = super().checkParameterValues(parameters, context)
+        if good:
+            return good, message
+        named = [d for d in self.parameterDefinitions() if re.search(rf"\b{d.name()}\b", message)]
+        settings = {item.name.upper(): item for item in params(self.CONFIG)}
+        return False, "\n".join([message, *(why_refused(d, parameters.get(d.name()), settings.get(d.name())) for d in named)])
 
     def processAlgorithm(self, parameters, context, feedback) -> dict:
         data = Data(self, parameters, context, feedback)
@@ -154,11 +164,15 @@ class Data:
         return [self._source(layer) for layer in layers]
 
     def vector(self, name: str) -> str:
-        """Path of a vector layer as `path|layername=...`; a layer that is no file, or filtered, is written to one first."""
+        """Path of a vector layer as `path|layername=...`; "" if none was given. A layer that is no file, or filtered, or of which only
+        the selected features are meant, is written to a file first."""
         given = self._parameters.get(name)
-        layer = self._algorithm.parameterAsVectorLayer(self._parameters, name, self._context)
-        if layer is None:
-            return given if isinstance(given, str) else ""
+        source = given.source.staticValue() if isinstance(given, QgsProcessingFeatureSourceDefinition) else given
+        if source in (None, ""):
+            return ""
+        layer = self._algorithm.parameterAsVectorLayer({**self._parameters, name: source}, name, self._context)
+        if layer is None:  # not one that QGIS can open: the engine says why
+            return str(source)
         if layer.isEditable() and layer.isModified():  # they are not in the file that the engine reads
             raise LabelError(f"The layer {layer.name()} has unsaved edits.", "Save them (Save Layer Edits), then run again.")
         path, table = self._algorithm.parameterAsCompatibleSourceLayerPathAndLayerName(
@@ -168,7 +182,7 @@ class Data:
 
     def labels(self, name: str) -> str:
         """A vector layer or a raster layer."""
-        layer = QgsProcessingUtils.mapLayerFromString(str(self._parameters.get(name)), self._context) if isinstance(self._parameters.get(name), str) else self._parameters.get(name)
+        layer = self._algorithm.parameterAsLayer(self._parameters, name, self._context)
         return self.vector(name) if layer is None or _is_vector(layer) else self._source(layer)
 
     def output(self, name: str) -> str:
@@ -218,6 +232,22 @@ class Styler(QgsProcessingLayerPostProcessorInterface):
         layer.loadNamedStyle(self._style)
         layer.triggerRepaint()
         Styler.kept.remove(self)
+
+
+def why_refused(definition, value, item: Param | None) -> str:
+    """Reason and remedy for a parameter value that QGIS does not accept; `item` if it is a setting."""
+    label = f"{definition.description()} ({definition.name()})"
+    if value in (None, "", []):
+        return f"{label} is not set. {definition.help()}"
+    if item is not None:
+        try:
+            check(item, float(value) if item.kind in (int, float) and isinstance(value, str) else value)
+        except (WaterError, ValueError) as error:
+            return str(error)
+    for one in value if isinstance(value, (list, tuple)) else [value]:
+        if isinstance(one, str) and not os.path.exists(one.split("|")[0]):
+            return f"{label}: there is no file {one[:300]}. Check the path."
+    return f"{label}: QGIS can't use {str(value)[:300]}. Choose another one; if it is a file, see whether QGIS can open it."
 
 
 def _is_vector(layer) -> bool:

@@ -24,6 +24,12 @@ class OnnxModel:
     def __init__(self, path: str, device: str = "auto", threads: int = 0, divide_by: float = 1.0, activation: str = "none"):
         self._session = _session(path, device, threads)
         self.path, self.provider, self._activation = path, self._session.get_providers()[0], activation
+        try:
+            self._inspect(path, divide_by)
+        except UnicodeDecodeError as error:
+            raise ModelError(f"Names or metadata in {path} are no text ({error}).", "Get the file again from its maker.") from None
+
+    def _inspect(self, path: str, divide_by: float) -> None:
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         dtypes = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in dtypes:
@@ -45,12 +51,9 @@ class OnnxModel:
         self.channels = channels if isinstance(channels, int) and channels > 0 else self._probe(bands)
         if not 1 <= self.channels <= MAX_CHANNELS:
             raise ModelError(f"{path} gives {self.channels} channels.", "Choose another model.")
-        if activation == "softmax" and self.channels == 1:
+        if self._activation == "softmax" and self.channels == 1:
             raise ConfigError("Softmax over one channel is 1 everywhere.", "Choose sigmoid for this model.")
-        try:
-            props = self._session.get_modelmeta().custom_metadata_map
-        except ValueError as error:  # bytes that are no UTF-8
-            raise ModelError(f"The metadata of {path} are no text ({error}).", "Get the file again from its maker.") from None
+        props = self._session.get_modelmeta().custom_metadata_map
         self.info = bundle.describe(props, bands, self.channels, self.tile, divide_by)
 
     def _probe(self, bands: int) -> int:

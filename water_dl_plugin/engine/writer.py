@@ -202,12 +202,13 @@ class _checked:
     def __enter__(self):
         gdal.ErrorReset()
 
-    def __exit__(self, kind, error, _):
+    def __exit__(self, kind, error, trace):
         message = str(error) if kind is RuntimeError else gdal.GetLastErrorMsg() if gdal.GetLastErrorType() >= gdal.CE_Failure else ""
         if message and kind in (None, RuntimeError):
             gdal.ErrorReset()
             if error is not None:
                 error.__traceback__ = None  # its frames would keep the dataset open, and what is open can't be cleaned up
+                del trace
             raise OutputError(f"{self.path} can't be written: {message[:300]}.", "Is the disk full, or the folder read-only?") from None
         return False
 
