@@ -106,7 +106,7 @@ def run(algorithm: str, **parameters) -> None:
     for line in process.stdout:
         lines.append(line)
         text = line.strip().lstrip("0123456789.").strip(" -.")
-        if text.startswith(("Epoch", "Runs on", "Warning", "Reading", "Going on")) or " chips (" in text or "IoU" in text and "%" in text:
+        if text.startswith(("Epoch", "Runs on", "Warning", "Reading", "Going on")) or " chips (" in text or ("IoU" in text and "%" in text):
             print("    " + text, flush=True)
     if process.wait() != 0:
         sys.exit("".join(lines[-15:]) + f"\nwaterdl:{algorithm} failed.")

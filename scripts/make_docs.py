@@ -46,7 +46,7 @@ def row(d: QgsProcessingParameterDefinition) -> str:
     if isinstance(d, QgsProcessingParameterEnum):
         text += f" One of {', '.join(f'`{o}`' for o in d.options())}."
     if isinstance(d, QgsProcessingParameterNumber):
-        low, high = (v if abs(v) < 1e300 and abs(v) < 2**31 - 1 or v == 0 else None for v in (d.minimum(), d.maximum()))
+        low, high = (v if (abs(v) < 1e300 and abs(v) < 2**31 - 1) or v == 0 else None for v in (d.minimum(), d.maximum()))
         if low is not None and high is not None:
             text += f" From {low:g} to {high:g}."
         elif low is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import configparser
 import importlib.util
 import os
 import platform
@@ -12,13 +11,7 @@ from importlib import metadata
 from pathlib import Path
 
 from . import packages
-
-
-def version() -> str:
-    """The plugin's version, from metadata.txt."""
-    parser = configparser.ConfigParser()
-    parser.read(Path(__file__).with_name("metadata.txt"), encoding="utf-8")
-    return parser.get("general", "version")
+from .engine.version import version
 
 
 def diagnostics() -> str:

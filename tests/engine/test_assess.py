@@ -169,7 +169,7 @@ def test_classes_that_can_not_be_understood(tmp_path, wrong):
 
 @pytest.mark.parametrize("background", [False, True])
 def test_a_truth_class_that_the_map_has_not_is_told_and_ignored(tmp_path, background):
-    truth, guess = random_map()
+    _, guess = random_map()
     features = [(box(GRID, 0, 0, 30, 30), {"class": "water"}), (box(GRID, 40, 0, 30, 30), {"class": "land"}), (box(GRID, 80, 40, 20, 20), {"class": "ice"})]
     said = []
     result = assess(
@@ -183,7 +183,7 @@ def test_a_truth_class_that_the_map_has_not_is_told_and_ignored(tmp_path, backgr
 
 
 def test_unlabelled_as_background_with_and_without_a_class_field(tmp_path):
-    truth, guess = random_map()
+    _, guess = random_map()
     path = class_raster(tmp_path / "m.tif", guess)
     lakes = write_layer(tmp_path / "l.gpkg", [(box(GRID, 10, 10, 35, 50), {"class": "water"}), (box(GRID, 70, 20, 20, 40), {"class": "water"})], GRID.crs)
     here = np.zeros((90, 120), int)

@@ -18,6 +18,7 @@ from water_dl_plugin.engine.infer import predict
 from water_dl_plugin.engine.mapping import map_classes
 from water_dl_plugin.engine.raster import Stack
 from water_dl_plugin.engine.settings import InferConfig
+from water_dl_plugin.engine.version import version
 
 RNG = np.random.default_rng(0)
 SMALL = InferConfig(window=32, overlap=8, device="cpu", threads=1)
@@ -58,7 +59,7 @@ class TestTwoClasses:
         model = water_model(tmp_path / "m.onnx", threshold=0.45)
         lines = []
         config = InferConfig(window=32, overlap=8, device="cpu", threshold=threshold)
-        mapped = map_classes(path, model, str(tmp_path / "c.tif"), config, probability=str(tmp_path / "p.tif"), progress=lambda f, m="": lines.append(m), version="1.2")
+        mapped = map_classes(path, model, str(tmp_path / "c.tif"), config, probability=str(tmp_path / "p.tif"), progress=lambda f, m="": lines.append(m))
         dataset, (found,) = opened(tmp_path / "c.tif")
         (chances,) = opened(tmp_path / "p.tif")[1]
         holes = image[0] == -9999
@@ -77,7 +78,7 @@ class TestTwoClasses:
         assert chance_band.GetRasterBand(1).GetDescription() == "probability of water"
         assert mapped.nodata == holes.sum() and mapped.pixels == ((found == 0).sum(), (found == 1).sum()) and mapped.provider == "CPUExecutionProvider"
         tags = dataset.GetMetadata()
-        assert tags["WATERDL_VERSION"] == "1.2" and float(tags["WATERDL_THRESHOLD"]) == (threshold or 0.45)
+        assert tags["WATERDL_VERSION"] == version() and float(tags["WATERDL_THRESHOLD"]) == (threshold or 0.45)
         assert tags["WATERDL_MODEL"] == f"m.onnx {bundle.file_hash(model)}" and tags["WATERDL_SOURCE"] == "scene.tif"
         assert json.loads(tags["WATERDL_SETTINGS"])["overlap"] == 8 and [c["name"] for c in json.loads(tags["WATERDL_CLASSES"])] == ["land", "water"]
         assert dataset.GetGeoTransform() == road.UTM and "UTM zone 12N" in dataset.GetProjection()

@@ -47,7 +47,7 @@ class WaterAlgorithm(QgsProcessingAlgorithm):
         """Definitions of what goes in and of what comes out; the settings stand between them in the form."""
         raise NotImplementedError
 
-    def work(self, data: "Data", config: Config, progress) -> dict:
+    def work(self, data: Data, config: Config, progress) -> dict:
         """Call the engine; returns the outputs by name."""
         raise NotImplementedError
 

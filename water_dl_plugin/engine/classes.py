@@ -92,5 +92,8 @@ def colour_of(name: str, position: int) -> tuple:
 
 
 def classify(given, threshold: float = 0.5):
-    """Probabilities `(channels, rows, cols)` -> class index uint8 `(rows, cols)`; one channel: class 1 from the threshold on."""
-    return (given[0] >= threshold).astype("uint8") if len(given) == 1 else given.argmax(axis=0).astype("uint8")
+    """Probabilities `(channels, rows, cols)` -> class index uint8 `(rows, cols)`.
+
+    Two classes (one channel, or two of a softmax): class 1 where its probability reaches the threshold. More: the most probable.
+    """
+    return (given[-1] >= threshold).astype("uint8") if len(given) <= 2 else given.argmax(axis=0).astype("uint8")

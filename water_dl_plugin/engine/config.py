@@ -145,6 +145,11 @@ def parse_json(text: str, what: str, limit: int = 5_000_000) -> Any:
         value = float(token)
         return value if math.isfinite(value) else refuse(token[:20])
 
+    def whole(digits):
+        if len(digits) > 400:  # before Python 3.11 such a number takes time that grows with its square
+            raise ValueError(f"a number has {len(digits)} digits")
+        return int(digits)
+
     if len(text) > limit:
         raise ConfigError(f"{what} is {len(text)} characters long; {limit} are allowed.")
     try:

@@ -20,6 +20,7 @@ from .labels import Area
 from .progress import Progress, silent
 from .raster import Stack, Writer, writable
 from .settings import InferConfig
+from .version import version
 
 PROBABILITY_NODATA = -1.0
 CLASSES_KEY = "WATERDL_CLASSES"
@@ -37,7 +38,7 @@ class Mapped:
 
 def map_classes(
     path: str, model_path: str, output: str, config: InferConfig, *, stack: Sequence[str] = (), area: str = "", probability: str = "",
-    progress: Progress = silent, version: str = "",
+    progress: Progress = silent
 ) -> Mapped:  # fmt: skip
     """Classify a raster. `output` (class values as uint8, 255 nodata) and `probability` (float32, -1 nodata; one band for two classes,
     else one per class) are GeoTIFFs; either may be "". Raises `ModelError` when the raster does not fit the model."""
@@ -61,7 +62,7 @@ def map_classes(
             progress(0, line)
         limits = Area(area, source.grid) if area else None
         tags = {
-            "WATERDL_VERSION": version, "WATERDL_MODEL": f"{os.path.basename(model_path)} {bundle.file_hash(model_path)}",
+            "WATERDL_VERSION": version(), "WATERDL_MODEL": f"{os.path.basename(model_path)} {bundle.file_hash(model_path)}",
             "WATERDL_THRESHOLD": f"{threshold:g}", "WATERDL_SETTINGS": json.dumps(config.to_json()), "WATERDL_SOURCE": os.path.basename(path),
             CLASSES_KEY: json.dumps([c.to_json() for c in info.classes]),
         }  # fmt: skip

@@ -35,19 +35,21 @@ class InGraph(nn.Module):
     def __init__(self, normalisation: Normalisation):
         super().__init__()
         self.scheme, bands = normalisation.scheme, normalisation.bands
-        for key in ("low", "high", "floor"):
-            if key in bands[0]:
-                self.register_buffer(key, torch.tensor([b[key] for b in bands], dtype=torch.float32)[:, None, None])
+        spans = {"low": [b["low"] for b in bands], "span": [b["high"] - b["low"] for b in bands]}  # in double: a narrow range far from 0 stays one
+        if self.scheme == "dynamic_world":
+            spans["floor"] = [b["floor"] for b in bands]
+        for key, numbers in spans.items():
+            self.register_buffer(key, torch.tensor(numbers, dtype=torch.float32)[:, None, None])
         if self.scheme == "equalize":
             self.register_buffer("table", torch.tensor(np.stack([equalize_table(b) for b in bands]), dtype=torch.float32))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         if self.scheme == "equalize":
-            place = ((x - self.low) / (self.high - self.low) * EQUALIZE_BINS).clamp(0, EQUALIZE_BINS - 1).long()
+            place = ((x - self.low) / self.span * EQUALIZE_BINS).clamp(0, EQUALIZE_BINS - 1).long()
             return torch.stack([self.table[i][place[:, i]] for i in range(len(self.table))], 1)
         if self.scheme == "dynamic_world":
             x = torch.log(torch.maximum(x, self.floor))
-        scaled = (x - self.low) / (self.high - self.low)
+        scaled = (x - self.low) / self.span
         if self.scheme == "percentile_clipped":
             return scaled.clamp(0, 1)
         return torch.sigmoid((5 * scaled - 1).clamp(-60, 60))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Sequence
 from html import escape
-from typing import Sequence
 
 from .classes import MapClass
 from .tables import write_bytes

@@ -26,6 +26,7 @@ from .progress import Progress, silent
 from .raster import writable
 from .samples import Samples
 from .settings import TrainConfig
+from .version import version
 
 _ANY_RUN = ("resume", "keep_best", "threads", "licence", "card", "device")  # settings that do not make it another run
 
@@ -403,7 +404,7 @@ def _settings_of_torch(config: TrainConfig):
 def versions() -> dict[str, str]:
     import onnxruntime
 
-    return {"Python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__, "system": platform.platform()}
+    return {"Water DL": version(), "Python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__, "system": platform.platform()}
 
 
 def clock(seconds: float) -> str:
