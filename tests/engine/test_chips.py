@@ -98,7 +98,7 @@ def test_chips_hold_the_scenes_pixels_at_their_place(tmp_path, scene, everywhere
         "chips.gpkg", "chips.json", "esri_accumulated_stats.json", "esri_model_definition.emd", "images", "labels", "map.txt", "stats.txt"]  # fmt: skip
 
 
-@pytest.mark.parametrize("tile, stride, number", [(32, 16, 7 * 5), (32, 24, 5 * 4), (48, 48, 3 * 2), (50, 50, 3 * 2), (96, 96, 2), (128, 128, 1), (200, 100, 1)])
+@pytest.mark.parametrize("tile, stride, number", [(32, 16, 7 * 5), (32, 24, 5 * 4), (50, 50, 3 * 2), (96, 96, 2), (128, 128, 1), (200, 100, 1)])
 def test_number_of_chips(tmp_path, scene, everywhere, tile, stride, number):
     manifest = export([scene], everywhere, str(tmp_path / "chips"), config(tile_size=tile, stride=stride, max_nodata=100))
     assert len(manifest.chips) == number
@@ -570,7 +570,7 @@ def test_a_kill_leaves_nothing_that_looks_finished(tmp_path, scene, everywhere, 
     assert len(ChipSet(str(folder)).manifest.chips) == 12 and not (tmp_path / "chips.partial").exists()
 
 
-@pytest.mark.parametrize("size", ["64k", "200k", "360k"])
+@pytest.mark.parametrize("size", ["64k", "360k"])
 def test_a_full_disk(tmp_path, scene, everywhere, size):
     if not small_disk(tmp_path / "disk", size):
         pytest.skip("no disk can be mounted here")

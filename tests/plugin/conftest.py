@@ -28,10 +28,10 @@ class Refused(Exception):
 class Inside:
     """A process with QGIS, see inside.py."""
 
-    def __init__(self, **environment):
+    def __init__(self, python: str = sys.executable, **environment):
         env = {**os.environ, "QT_QPA_PLATFORM": "offscreen", "PYTHONPATH": str(ROOT), **environment}
-        python = [sys.executable, str(Path(__file__).with_name("inside.py"))]
-        self._process = subprocess.Popen(python, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, encoding="utf-8")
+        command = [python, str(Path(__file__).with_name("inside.py"))]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env, encoding="utf-8")
 
     def _ask(self, task: dict) -> dict:
         self._process.stdin.write(json.dumps(task) + "\n")

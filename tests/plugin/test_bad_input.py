@@ -32,7 +32,7 @@ def refuses(inside, tmp_path):
         for word in words:
             assert word in message
         remedy = message.strip().splitlines()[-1]
-        assert len(message.splitlines()) > 1 and remedy.rstrip().endswith(".") and "Traceback" not in message
+        assert len(message.splitlines()) > 1 and remedy[-1] in ".?" and "Traceback" not in message
         assert files(outputs) == before
 
     return check
@@ -103,7 +103,7 @@ def test_no_such_file(refuses, bad, export, classify, assess):
 def test_not_a_raster(refuses, bad, scene, export, classify, assess):
     for name, given in (("exportchips", export), ("classifyraster", classify), ("assessclassification", assess)):
         refuses(name, "text.tif", "QGIS can open it", **{**given, "INPUT": bad.text})
-        refuses(name, "labels.gpkg", **{**given, "INPUT": scene.labels})
+        refuses(name, "labels", **{**given, "INPUT": scene.labels})
     refuses("exportchips", "text.tif", **{**export, "LABELS": bad.text})
 
 
@@ -155,7 +155,7 @@ def test_chips_folder_empty(refuses, tmp_path):
     refuses("trainmodel", "is not a chips folder", "exportchips", **train(tmp_path / "empty", tmp_path))
     (tmp_path / "listed").mkdir()
     (tmp_path / "listed" / "map.txt").write_text("")
-    refuses("trainmodel", "chip", "exportchips", **train(tmp_path / "listed", tmp_path))
+    refuses("trainmodel", "lists no chip", **train(tmp_path / "listed", tmp_path))
     refuses("trainmodel", "no chips folder", "exportchips", **train(tmp_path / "nowhere", tmp_path))
 
 
@@ -261,7 +261,7 @@ def test_stride_larger_than_the_tile(refuses, export):
     refuses("exportchips", "stride (64 px) is larger than the tile (32 px)", **{**export, "STRIDE": 64})
 
 
-@pytest.mark.parametrize(("name", "value", "words"), [("OVERLAP", 5000, "from 0 to 4096 px"), ("THRESHOLD", 2, "from 0 to 1"), ("DEVICE", "tpu", "Choose one of: auto, cpu, cuda"), ("BATCH_SIZE", 0, "from 1 to 256 windows"), ("OVERLAP", "many", "many")])
+@pytest.mark.parametrize(("name", "value", "words"), [("OVERLAP", 5000, "from 0 to 4096 px"), ("THRESHOLD", 2, "from 0 to 1"), ("DEVICE", "tpu", "Choose one of: auto, cpu, cuda"), ("BATCH_SIZE", 0, "from 1 to 256 windows"), ("OVERLAP", "many", "must be a number, not 'many'")])
 def test_setting_out_of_its_limits(refuses, classify, name, value, words):
     refuses("classifyraster", words, **{**classify, name: value})
 

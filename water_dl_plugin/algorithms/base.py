@@ -242,8 +242,10 @@ def why_refused(definition, value, item: Param | None) -> str:
     if item is not None:
         try:
             check(item, float(value) if item.kind in (int, float) and isinstance(value, str) else value)
-        except (WaterError, ValueError) as error:
+        except WaterError as error:
             return str(error)
+        except ValueError:
+            return f"{label} must be a number, not {str(value)[:60]!r}. The default is {item.default}."
     for one in value if isinstance(value, (list, tuple)) else [value]:
         if isinstance(one, str) and not os.path.exists(one.split("|")[0]):
             return f"{label}: there is no file {one[:300]}. Check the path."
