@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 import os
-from typing import Any
+from typing import Any, Optional
 
 import numpy as np
 
 from . import classes as map_classes
-from .chips import Chip, Manifest, ordered_classes
+from .classes import MapClass
 from .config import parse_json
 from .errors import ChipsError, ConfigError, RasterError
+from .manifest import Chip, Manifest
 from .raster import Raster
 from .tables import write_bytes
 
@@ -89,7 +90,7 @@ def read(folder: str) -> Manifest:
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise ChipsError(f"The classes of the ArcGIS chips can't be read ({error}).", "Export them again.") from None
     try:
-        classes, codes = ordered_classes(listed)
+        classes, codes = _ordered(listed)
         classes = map_classes.from_json([c.to_json() for c in classes]) if classes else ()
     except (TypeError, ValueError) as error:
         raise ChipsError(f"The classes of the ArcGIS chips can't be used ({str(error)[:120]}).", "Export them again.") from None
@@ -126,3 +127,9 @@ def _json(folder: str, name: str) -> Any:
     except (ConfigError, UnicodeDecodeError) as error:
         raise ChipsError(f"{name} can't be read: {error}", "Export the chips again.") from None
     return data if isinstance(data, dict) else {}
+
+
+def _ordered(pairs: list[tuple[int, str, Optional[tuple]]]) -> tuple[tuple[MapClass, ...], tuple[int, ...]]:
+    """Classes and label codes out of (value, name, colour) as ArcGIS lists them; 0 is left out, it means unlabelled there."""
+    kept = sorted({v: (v, n, c) for v, n, c in pairs if 0 < v < 255}.values())
+    return tuple(MapClass(v, n, tuple(c) if c else map_classes.colour_of(n, i)) for i, (v, n, c) in enumerate(kept)), tuple(v for v, _, _ in kept)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Callable, Optional
 
 from . import classes as map_classes
+from . import strict
 from .classes import MapClass
 from .config import parse_json
 from .errors import ConfigError, ModelError, OutputError
@@ -71,65 +72,23 @@ class ModelInfo:
             bands = data["bands"]
             if not isinstance(bands, list) or not 1 <= len(bands) <= 1000:
                 raise ValueError("bands")
-            listed = tuple((_text(b["name"], 200), _text(b.get("unit", ""), 200)) for b in bands)
+            listed = tuple((strict.text(b["name"], 200), strict.text(b.get("unit", ""), 200)) for b in bands)
             design = data.get("architecture", {})
             classes = map_classes.from_json(data["classes"]) if data.get("classes") else ()
             for item in classes:
-                _text(item.name, 200)
+                strict.text(item.name, 200)
             return cls(
-                task=_text(data["task"], 40), bands=listed, normalisation=Normalisation.from_json(data["normalisation"], len(listed)),
+                task=strict.text(data["task"], 40), bands=listed, normalisation=Normalisation.from_json(data["normalisation"], len(listed)),
                 classes=classes,
-                architecture=_text(design.get("name", ""), 60), arguments=_object(design.get("arguments", {})),
-                pixel_size_m=None if data.get("pixel_size_m") is None else _number(data["pixel_size_m"], 1e-6, 1e7),
-                chip_size=_whole(data.get("chip_size", 256), 1, 8192), margin=_whole(data.get("margin", 0), 0, 2048),
-                multiple=_whole(data.get("multiple", 1), 1, 1024), nodata=_one_of(data.get("nodata", "any"), ("any", "all")),
-                threshold=_number(data.get("threshold", 0.5), 0, 1), training=_object(data.get("training", {})),
-                licence=_text(data.get("licence", ""), 2000), card=_text(data.get("card", ""), 200_000),
+                architecture=strict.text(design.get("name", ""), 60), arguments=strict.mapping(design.get("arguments", {})),
+                pixel_size_m=None if data.get("pixel_size_m") is None else strict.number(data["pixel_size_m"], 1e-6, 1e7),
+                chip_size=strict.whole(data.get("chip_size", 256), 1, 8192), margin=strict.whole(data.get("margin", 0), 0, 2048),
+                multiple=strict.whole(data.get("multiple", 1), 1, 1024), nodata=strict.one_of(data.get("nodata", "any"), ("any", "all")),
+                threshold=strict.number(data.get("threshold", 0.5), 0, 1), training=strict.mapping(data.get("training", {})),
+                licence=strict.text(data.get("licence", ""), 2000), card=strict.text(data.get("card", ""), 200_000),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
             raise ModelError(f"The model file's metadata can't be understood ({type(error).__name__}: {str(error)[:120]}).", _REMEDY) from None
-
-
-def _text(value: Any, limit: int) -> str:
-    if not isinstance(value, str) or len(value) > limit:
-        raise ValueError(f"text of at most {limit} characters expected, got {str(value)[:40]!r}")
-    value.encode("utf-8")  # half a surrogate pair would fail only later, when a file is written
-    if "\0" in value:
-        raise ValueError("text with a zero byte")
-    return value
-
-
-def _number(value: Any, low: float, high: float) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
-        raise ValueError(f"number from {low:g} to {high:g} expected, got {str(value)[:40]}")
-    return float(value)
-
-
-def _whole(value: Any, low: int, high: int) -> int:
-    if int(_number(value, low, high)) != value:
-        raise ValueError(f"whole number expected, got {str(value)[:40]}")
-    return int(value)
-
-
-def _object(value: Any) -> dict:
-    if not isinstance(value, dict):
-        raise ValueError(f"object expected, got {str(value)[:40]!r}")
-    _shallow(value, 20)
-    return value
-
-
-def _shallow(value: Any, depth: int) -> None:
-    """Whoever shows or copies it goes down recursively."""
-    if depth == 0:
-        raise ValueError("nested too deeply")
-    for item in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        _shallow(item, depth - 1)
-
-
-def _one_of(value: Any, allowed: tuple) -> str:
-    if value not in allowed:
-        raise ValueError(f"one of {allowed} expected, got {str(value)[:40]!r}")
-    return value
 
 
 def metadata(info: ModelInfo) -> dict[str, str]:
@@ -189,15 +148,15 @@ def _foreign(props: dict[str, str], bands: int, channels: int, tile: Optional[in
         count = max(channels, 2)
         if count > map_classes.NODATA:
             raise ModelError(f"The model gives {count} classes, {map_classes.NODATA} are possible.", "Choose another model.")
-        listed = [_text(str(names.get(str(i), f"class {i}"))[:200], 200) for i in range(count)]
+        listed = [strict.text(str(names.get(str(i), f"class {i}"))[:200], 200) for i in range(count)]
         resolution = keys.get("resolution")
         return ModelInfo(
             task="segmentation", bands=tuple((f"Band {i + 1}", "") for i in range(bands)),
             normalisation=Normalisation.from_json({"scheme": "zscore", "bands": numbers}, bands),
             classes=tuple(MapClass(i, n, map_classes.colour_of(n, i)) for i, n in enumerate(listed)),
-            pixel_size_m=_number(resolution, 1e-4, 1e9) / 100 if resolution else None,
-            chip_size=tile or _whole(keys.get("tile_size", keys.get("tiles_size", 512)), 1, 8192),
-            threshold=_number(keys.get("seg_thresh", 0.5), 0, 1) or 0.5, source="deepness" if keys else "none",
+            pixel_size_m=strict.number(resolution, 1e-4, 1e9) / 100 if resolution else None,
+            chip_size=tile or strict.whole(keys.get("tile_size", keys.get("tiles_size", 512)), 1, 8192),
+            threshold=strict.number(keys.get("seg_thresh", 0.5), 0, 1) or 0.5, source="deepness" if keys else "none",
         )  # fmt: skip
     except ConfigError as error:
         raise ModelError(error.message, _REMEDY) from None

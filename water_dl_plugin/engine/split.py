@@ -8,8 +8,8 @@ from typing import Callable
 
 import numpy as np
 
-from .chips import SPLITS
 from .errors import LabelError
+from .manifest import SPLITS
 from .progress import Progress, silent
 from .settings import ChipsConfig
 from .windows import Window, blocks
