@@ -345,6 +345,7 @@ def test_disk_full(refuses, disks, scene, export, classify, assess, chips, tmp_p
     scene_of_noise = helpers.write_raster(tmp_path / "noise.tif", noise, scene.grid)
     refuses("classifyraster", "tiny", "disk", outputs=disks.tiny, **{**classify, "INPUT": scene_of_noise, "OUTPUT": disks.tiny / "a.tif", "PROBABILITY": disks.tiny / "b.tif"})
     refuses("exportchips", "tiny", "disk", outputs=disks.tiny, **{**export, "OUTPUT": disks.tiny / "chips"})
+    (disks.tiny / "filler").write_bytes(bytes(36_000))
     refuses("assessclassification", "tiny", "disk", outputs=disks.tiny, **{**assess, "REPORT": disks.tiny / "a.html"})
     given = {**train(chips, tmp_path), "OUTPUT": disks.small / "m.onnx"}
     with_state = files(disks.small)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import math
 import os
@@ -112,7 +111,7 @@ class _Trainer:
         self.monitor = config.monitor or (task.monitor if len(check) else "loss")
         self.epochs = sum(s.epochs for s in plan)
         torch.manual_seed(config.seed)
-        self.arguments = {"encoder": config.encoder} if _takes(config.architecture, "encoder") else {}
+        self.arguments = {"encoder": config.encoder} if nets.takes(config.architecture, "encoder") else {}
         self.net = nets.build(config.architecture, len(chips.manifest.bands), task.channels, **self.arguments)
         self.normalisation = None
         if config.initial_weights:
@@ -125,6 +124,7 @@ class _Trainer:
         self.weights = self._class_weights()
         self.history: list[dict] = []
         self.best: dict = {}
+        self.exact = False
         self._check_monitor()
 
     def _check_monitor(self) -> None:
@@ -290,6 +290,7 @@ class _Trainer:
     def _finish(self) -> Run:
         """Write the model file, its weights and the report from the best epoch."""
         self.net.load_state_dict(self.best_state)
+        self.exact = True  # the model file computes in float32, so its figures do
         evaluator, figures = self._evaluate()
         row = next(r for r in self.history if r["epoch"] == self.best["epoch"])
         summary = {
@@ -353,7 +354,7 @@ class _Trainer:
 
     @property
     def _half(self):
-        if not self.config.mixed_precision:
+        if self.exact or not self.config.mixed_precision:
             return None
         if self.device.type == "cuda":
             return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
@@ -364,12 +365,6 @@ class _Trainer:
 
     def _to(self, images: np.ndarray) -> torch.Tensor:
         return torch.from_numpy(images).to(self.device, memory_format=torch.channels_last)
-
-
-def _takes(architecture: str, argument: str) -> bool:
-    """Does this network have that setting? (An architecture may be built of something else than an encoder.)"""
-    entry = nets.ARCHITECTURES.get(architecture)
-    return entry is not None and argument in inspect.signature(nets._resolve(entry)).parameters
 
 
 def _fast_bfloat16() -> bool:

@@ -60,6 +60,11 @@ def build(name: str, bands: int, channels: int, **arguments):
     return factory(bands, channels, **arguments)
 
 
+def takes(name: str, argument: str) -> bool:
+    """Has this architecture that argument? (One may be built of something else than an encoder.)"""
+    return name in ARCHITECTURES and argument in inspect.signature(_resolve(ARCHITECTURES[name])).parameters
+
+
 def _check_count(what: str, value: int, maximum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
         raise ConfigError(f"The number of {what} can't be {str(value)[:60]!r}.", f"It must be a whole number from 1 to {maximum}.")

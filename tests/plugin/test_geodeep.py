@@ -1,0 +1,122 @@
+"""GeoDeep (PyPI `geodeep`), a foreign reader of the Deepness keys, runs a model of ours and gives our class raster.
+
+What GeoDeep 0.9.13 does, read in its source: three bands; 8-bit pixels divided by 255, `standardization_mean/std` not used; windows of the
+graph's fixed size from the upper left corner, `tiles_overlap` percent of them shared and cropped in the middle; values below `seg_thresh`
+made 0, then argmax over the channels (so one sigmoid channel is always class 0); resampled only if its pixels are finer than
+`resolution`; a 5 x 5 median over the finished map in any case; `seg_small_segment` 0 sieves nothing.
+
+Hence the model here: three classes, min-max normalisation fitted on bands that reach from 0 to 255, so that it is the division by 255,
+and the window fixed in the graph. Its maps are compared after the same median.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from osgeo import gdal
+
+from tests import helpers
+from tests.plugin.conftest import QUICK, label_layer, lakes
+
+pytestmark = pytest.mark.qgis
+WINDOW = 64
+NAMES = {0: "land", 1: "shadow", 2: "water"}
+
+RUN = """
+import sys
+import numpy as np
+from geodeep import segment
+np.save(sys.argv[3], segment(sys.argv[1], sys.argv[2], max_threads=1))
+"""
+
+
+def geodeep(scene, model, out) -> np.ndarray:
+    """GeoDeep's map `(rows, cols)`. In a process of its own: it brings a second libgdal."""
+    done = subprocess.run([sys.executable, "-c", RUN, str(scene), str(model), str(out)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return np.load(out)
+
+
+def tiled(path, pixels, grid) -> str:
+    plain = helpers.write_raster(path.with_suffix(".plain.tif"), pixels, grid)
+    gdal.Translate(str(path), plain, creationOptions=["TILED=YES", "BLOCKXSIZE=64", "BLOCKYSIZE=64"])
+    return str(path)
+
+
+def fix_window(path, out, size: int) -> str:
+    """The same model with rows and columns fixed in its graph, as GeoDeep and Deepness want it."""
+    import onnx
+
+    made = onnx.load(str(path))
+    for value in (*made.graph.input, *made.graph.output):
+        for dim in value.type.tensor_type.shape.dim[2:]:
+            dim.dim_value = size
+    onnx.save(made, str(out))
+    return str(out)
+
+
+@pytest.fixture(scope="module")
+def trained(inside, tmp_path_factory) -> SimpleNamespace:
+    """A scene of three bands and three classes, and a model trained on it."""
+    folder = tmp_path_factory.mktemp("geodeep")
+    grid, rng = helpers.utm(256, 192), np.random.default_rng(5)
+    classes = np.where(lakes(192, 256, 2), 2, np.where(lakes(192, 256, 3), 1, 0))
+    level = np.array([[150, 60, 40], [140, 55, 90], [110, 50, 170]])[:, classes]
+    pixels = np.clip(level + rng.normal(0, 8, level.shape), 0, 255).astype(np.uint8)
+    pixels[:, ::16, ::16], pixels[:, 8::16, ::16] = 0, 255  # dead and saturated pixels: each band reaches from 0 to 255
+    scene = tiled(folder / "scene.tif", pixels, grid)
+    labels = label_layer(folder / "labels.gpkg", classes, NAMES, grid)
+    inside.run("exportchips", INPUT=scene, LABELS=labels, CLASS_FIELD="kind", CLASSES="land, shadow, water", TILE_SIZE=64, STRIDE=32, OUTPUT=str(folder / "chips"))
+    settings = {**QUICK, "ARCHITECTURE": "linknet", "NORMALISATION": "minmax", "EPOCHS": 8}
+    inside.run("trainmodel", CHIPS=str(folder / "chips"), **settings, OUTPUT=str(folder / "any.onnx"))
+    model = fix_window(folder / "any.onnx", folder / "fixed.onnx", WINDOW)
+    return SimpleNamespace(folder=folder, grid=grid, classes=classes, pixels=pixels, scene=scene, model=model)
+
+
+def ours(inside, scene, model, out, overlap: int) -> np.ndarray:
+    inside.run("classifyraster", INPUT=str(scene), MODEL=model, OVERLAP=overlap, BLENDING="crop", OUTPUT=str(out), THREADS=1)
+    return helpers.read_raster(out)[0][0]
+
+
+def smoothed(classes: np.ndarray) -> np.ndarray:
+    """The median that GeoDeep puts over its maps."""
+    from scipy.ndimage import median_filter
+
+    return median_filter(classes, 5)
+
+
+def test_the_model_learned_something_to_compare(inside, trained, tmp_path):
+    found = ours(inside, trained.scene, trained.model, tmp_path / "a.tif", 16)
+    assert (found == trained.classes).mean() > 0.9 and set(np.unique(found)) == {0, 1, 2}
+
+
+def test_one_window_agrees_in_every_pixel(inside, trained, tmp_path):
+    """A scene as large as the window: both feed the network the same 64 x 64 pixels."""
+    for row, col in ((0, 0), (64, 128), (128, 64)):
+        part = tiled(tmp_path / f"part {row}.tif", trained.pixels[:, row : row + 64, col : col + 64], helpers.utm(64, 64))
+        mine = ours(inside, part, trained.model, tmp_path / f"ours {row}.tif", 0)
+        theirs = geodeep(part, trained.model, tmp_path / f"theirs {row}.npy")
+        assert theirs.shape == (64, 64) and len(np.unique(mine)) > 1 and np.array_equal(theirs, smoothed(mine))
+
+
+def test_a_whole_scene_agrees(inside, trained, tmp_path):
+    """Windows lie elsewhere (ours begin half an overlap outside), so that pixels near seams may differ; 16 px at the scene's border,
+    which we fill by reflection and GeoDeep by the network's zeros, are left out."""
+    mine = ours(inside, trained.scene, trained.model, tmp_path / "ours.tif", 16)
+    theirs = geodeep(trained.scene, trained.model, tmp_path / "theirs.npy")
+    same = (smoothed(mine) == theirs)[16:-16, 16:-16]
+    print(f"agreement with GeoDeep: {100 * same.mean():.3f} % of {same.size} pixels")
+    assert theirs.shape == mine.shape and set(np.unique(theirs)) == {0, 1, 2} and same.mean() >= 0.995
+
+
+def test_geodeep_names_our_classes(trained, tmp_path):
+    code = "import sys, geodeep; print(geodeep.segment(sys.argv[1], sys.argv[2], output_type='geojson', max_threads=1))"
+    done = subprocess.run([sys.executable, "-c", code, trained.scene, trained.model], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout[done.stdout.index("{") :])
+    assert {feature["properties"]["class"] for feature in found["features"]} == {"land", "shadow", "water"}
