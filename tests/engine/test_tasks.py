@@ -251,4 +251,4 @@ def test_the_report_shows_the_worst_and_the_best(tmp_path, monkeypatch):
     task.report(str(tmp_path / "r.html"), run)
     assert [text.split(",")[0] for _, text in got["panels_worst"]] == ["chip 8", "chip 7", "chip 6", "chip 5"]
     assert [text.split(",")[0] for _, text in got["panels_best"]] == ["chip 0", "chip 1", "chip 2", "chip 3"]
-    assert len(drawn) == 8 and got["panels_best"][0][1] == "chip 0, mean IoU 1.000"
+    assert len(drawn) == 8 and got["panels_best"][0][1] == "chip 0, 100.0% of the labelled pixels right"
