@@ -42,7 +42,12 @@ def main() -> None:
         split, learn, truth = {"TEST_SHARE": 0.33}, labels, labels
         check = {"AREA": f"{chips / 'chips.gpkg'}|layername=blocks|subset=\"split\"='test'"}
     else:  # the labels say themselves which places are held out
-        split, learn, truth, check = {"TILE_SIZE": 128, "STRIDE": 96}, f"{labels}|subset=\"role\"='train'", f"{labels}|subset=\"role\"='check'", {}
+        split, learn, truth, check = (
+            {"TILE_SIZE": 128, "STRIDE": 96},
+            f"{labels}|subset=\"role\"='train'",
+            f"{labels}|subset=\"role\"='check'",
+            {},
+        )
     say("1/4  Chips out of scene and labels")
     run("exportchips", INPUT=scene, LABELS=learn, CLASS_FIELD=field, OUTPUT=chips, **split)
     say("2/4  Training a small U-Net on this computer's processor")
@@ -80,7 +85,9 @@ def fetch_scene() -> Path:
         # its needs are not wanted, but pip builds the metadata of what it downloads: hence the minute
         command = [sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:", "-d", work, PACKAGE]
         if subprocess.run(command, check=False).returncode != 0:
-            sys.exit(f"The scene can't be fetched. Is there a network? Without one: put the file {INSIDE} of {PACKAGE} at {scene}, or use your own files: make demo SCENE=... LABELS=...")
+            sys.exit(
+                f"The scene can't be fetched. Is there a network? Without one: put the file {INSIDE} of {PACKAGE} at {scene}, or use your own files: make demo SCENE=... LABELS=..."
+            )
         archive = next(Path(work).glob("*.tar.gz"))
         with tarfile.open(archive) as tar:
             member = next(m for m in tar if m.isfile() and m.name.endswith(INSIDE))
@@ -100,7 +107,10 @@ def digest(path: Path) -> str:
 def run(algorithm: str, **parameters) -> None:
     """One algorithm through qgis_process; its log is shown, its failure ends the demo with its message."""
     command = [str(ROOT / "scripts" / "qgis_process"), "run", f"waterdl:{algorithm}", "--", *(f"{k}={v}" for k, v in parameters.items())]
-    print("  scripts/qgis_process " + " ".join(f"'{c}'" if any(s in c for s in " |\"'") else c for c in command[1:]).replace(f"{ROOT}{os.sep}", ""))
+    print(
+        "  scripts/qgis_process "
+        + " ".join(f"'{c}'" if any(s in c for s in " |\"'") else c for c in command[1:]).replace(f"{ROOT}{os.sep}", "")
+    )
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace")
     lines = []
     for line in process.stdout:
@@ -113,7 +123,12 @@ def run(algorithm: str, **parameters) -> None:
 
 
 def project(out: Path, scene: Path, labels: Path) -> None:
-    done = subprocess.run([sys.executable, str(ROOT / "scripts" / "demo_project.py"), str(out), str(scene), str(labels)], check=False, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / "demo_project.py"), str(out), str(scene), str(labels)],
+        check=False,
+        capture_output=True,
+        text=True,
+    )
     if done.returncode != 0:
         sys.exit(f"The project could not be made:\n{done.stdout[-1000:]}{done.stderr[-2000:]}")
 

@@ -31,14 +31,20 @@ STYLES = Path(__file__).resolve().parent.parent / "water_dl_plugin" / "resources
 def main(out: Path, scene: Path, labels: Path) -> None:
     picture = QgsRasterLayer(str(scene), "Scene")
     natural_colour(picture)
-    classes, probability = QgsRasterLayer(str(out / "water.tif"), "Water map"), QgsRasterLayer(str(out / "probability.tif"), "Probability of water")
+    classes, probability = (
+        QgsRasterLayer(str(out / "water.tif"), "Water map"),
+        QgsRasterLayer(str(out / "probability.tif"), "Probability of water"),
+    )
     drawn, chips = QgsVectorLayer(str(labels), "Labels"), QgsVectorLayer(f"{out / 'chips' / 'chips.gpkg'}|layername=chips", "Chips")
     for layer in (picture, classes, probability, drawn, chips):
         if not layer.isValid():
             raise SystemExit(f"{layer.name()} can't be opened.")
     for layer, style in ((drawn, "labels.qml"), (chips, "chips.qml")):
         layer.loadNamedStyle(str(STYLES / style))
-    render(out / "quicklook.png", [("Scene", [picture]), ("Labels", [drawn, picture]), ("Probability of water", [probability]), ("Water map", [classes])])
+    render(
+        out / "quicklook.png",
+        [("Scene", [picture]), ("Labels", [drawn, picture]), ("Probability of water", [probability]), ("Water map", [classes])],
+    )
     project = QgsProject.instance()
     project.setTitle("Water DL demo")
     project.setCrs(picture.crs())
@@ -59,7 +65,12 @@ def natural_colour(layer: QgsRasterLayer) -> None:
     if count >= 3:
         bands = (3, 2, 1) if count > 3 else (1, 2, 3)
         layer.setRenderer(QgsMultiBandColorRenderer(layer.dataProvider(), *bands))
-    layer.setContrastEnhancement(QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum, QgsRasterMinMaxOrigin.Limits.CumulativeCut, QgsRectangle(), 250000)
+    layer.setContrastEnhancement(
+        QgsContrastEnhancement.ContrastEnhancementAlgorithm.StretchToMinimumMaximum,
+        QgsRasterMinMaxOrigin.Limits.CumulativeCut,
+        QgsRectangle(),
+        250000,
+    )
 
 
 def render(path: Path, panels: list[tuple[str, list[QgsMapLayer]]], side: int = 620, gap: int = 12, title: int = 34) -> None:

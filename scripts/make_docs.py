@@ -23,7 +23,9 @@ def page(provider) -> str:
         '`processing.run("waterdl:NAME", {...})` and with `scripts/qgis_process run waterdl:NAME -- PARAMETER=VALUE ...`.\n'
         "Parameters in *italics* are folded away as advanced.\n"
     ]
-    for algorithm in sorted(provider.algorithms(), key=lambda a: (a.group(), a.name() not in ("exportchips", "trainmodel", "classifyraster"), a.name())):
+    for algorithm in sorted(
+        provider.algorithms(), key=lambda a: (a.group(), a.name() not in ("exportchips", "trainmodel", "classifyraster"), a.name())
+    ):
         text = re.sub(r"<h3>.*", "", algorithm.shortHelpString())
         parts.append(f"## {algorithm.displayName()}\n\n`waterdl:{algorithm.name()}`, group {algorithm.group()}\n\n{text}\n")
         rows = [row(d) for d in algorithm.parameterDefinitions()]

@@ -50,7 +50,9 @@ def main(path: Path) -> None:
         algorithm.setChildId(name)
         algorithm.setPosition(QPointF(420 + 300 * column, 170 + 60 * column))
         known = QgsApplication.processingRegistry().algorithmById(f"waterdl:{name}")
-        defaults = {d.name(): [Source.fromStaticValue(d.defaultValue())] for d in known.parameterDefinitions() if d.defaultValue() is not None}
+        defaults = {
+            d.name(): [Source.fromStaticValue(d.defaultValue())] for d in known.parameterDefinitions() if d.defaultValue() is not None
+        }
         for parameter, source in {**defaults, **sources}.items():  # setParameterSources crashes 3.22
             algorithm.addParameterSources(parameter, source)
         algorithm.setDescription(known.displayName())
@@ -66,10 +68,22 @@ def main(path: Path) -> None:
 
     chips = {key: given[key] for key in ("INPUT", "LABELS", "CLASS_FIELD", "TILE_SIZE")}
     child("exportchips", 0, {**chips, "STRIDE": given["TILE_SIZE"], "TEST_SHARE": [Source.fromStaticValue(0.25)]}, {})
-    child("trainmodel", 1, {"CHIPS": [Source.fromChildOutput("exportchips", "OUTPUT")], "EPOCHS": given["EPOCHS"]}, {"OUTPUT": "Model file", "REPORT": "Training report"})
-    child("classifyraster", 2, {"INPUT": given["INPUT"], "MODEL": [Source.fromChildOutput("trainmodel", "OUTPUT")]}, {"OUTPUT": "Water map"})
+    child(
+        "trainmodel",
+        1,
+        {"CHIPS": [Source.fromChildOutput("exportchips", "OUTPUT")], "EPOCHS": given["EPOCHS"]},
+        {"OUTPUT": "Model file", "REPORT": "Training report"},
+    )
+    child(
+        "classifyraster", 2, {"INPUT": given["INPUT"], "MODEL": [Source.fromChildOutput("trainmodel", "OUTPUT")]}, {"OUTPUT": "Water map"}
+    )
     # the probabilities are no output of the model: QGIS makes them in any case then, because the next step needs them
-    truth = {"INPUT": [Source.fromChildOutput("classifyraster", "PROBABILITY")], "LABELS": given["LABELS"], "CLASS_FIELD": given["CLASS_FIELD"], "AREA": [Source.fromChildOutput("exportchips", "TEST_AREA")]}
+    truth = {
+        "INPUT": [Source.fromChildOutput("classifyraster", "PROBABILITY")],
+        "LABELS": given["LABELS"],
+        "CLASS_FIELD": given["CLASS_FIELD"],
+        "AREA": [Source.fromChildOutput("exportchips", "TEST_AREA")],
+    }
     child("assessclassification", 3, truth, {"REPORT": "Assessment"})
     model.setHelpContent({
         "ALG_DESC": "From one scene and label polygons to a water map: a quarter of the labels, by blocks of the map, is held out from training and only assesses the map.",

@@ -183,7 +183,11 @@ def small_disk(folder, size: str, options: str = "") -> bool:
     import subprocess
 
     os.makedirs(folder, exist_ok=True)
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "none", str(folder)], capture_output=True) if os.name == "posix" else None
+    done = (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}{options}", "none", str(folder)], capture_output=True)
+        if os.name == "posix"
+        else None
+    )
     return done is not None and done.returncode == 0
 
 

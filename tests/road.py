@@ -25,7 +25,9 @@ def tif(path, pixels, nodata=None, transform=UTM, epsg=32612, names=(), options=
     count, rows, cols = pixels.shape
     signed = ["PIXELTYPE=SIGNEDBYTE"] if pixels.dtype == np.int8 and gdal.VersionInfo() < "3070000" else []
     kind = gdal_array.NumericTypeCodeToGDALTypeCode(pixels.dtype.type)
-    dataset = gdal.GetDriverByName("GTiff").Create(str(path), cols, rows, count, kind, [*options, *signed, "PHOTOMETRIC=MINISBLACK", "ALPHA=NO"])
+    dataset = gdal.GetDriverByName("GTiff").Create(
+        str(path), cols, rows, count, kind, [*options, *signed, "PHOTOMETRIC=MINISBLACK", "ALPHA=NO"]
+    )
     if transform:
         dataset.SetGeoTransform(transform)
     if epsg:
@@ -49,7 +51,9 @@ def tif(path, pixels, nodata=None, transform=UTM, epsg=32612, names=(), options=
     return str(path)
 
 
-def onnx_file(path, nodes, bands=1, channels=1, dtype=np.float32, constants=None, props=None, shape=("n", None, "h", "w"), out_shape=None) -> str:
+def onnx_file(
+    path, nodes, bands=1, channels=1, dtype=np.float32, constants=None, props=None, shape=("n", None, "h", "w"), out_shape=None
+) -> str:
     """A model file of these nodes, from `image` to `out`. `shape` is that of the input, with None for the bands; `props` go in as JSON texts
     unless they are texts already."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
@@ -72,7 +76,9 @@ def identity(path, bands=1, dtype=np.float32, **more) -> str:
 def mean3(path, bands=1, **more) -> str:
     """The mean of 3 x 3 pixels over all bands, zeros outside: one channel."""
     kernel = np.full((1, bands, 3, 3), 1 / (9 * bands), np.float32)
-    return onnx_file(path, [helper.make_node("Conv", ["image", "k"], ["out"], pads=[1, 1, 1, 1])], bands, 1, constants={"k": kernel}, **more)
+    return onnx_file(
+        path, [helper.make_node("Conv", ["image", "k"], ["out"], pads=[1, 1, 1, 1])], bands, 1, constants={"k": kernel}, **more
+    )
 
 
 def waterdl(bands=1, classes=("land", "water"), **more) -> dict:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import sys
 from importlib import metadata
@@ -30,7 +31,10 @@ def diagnostics() -> str:
         except Exception as error:  # a diagnosis must not fail on what it is there to find
             found = f"not known: {type(error).__name__}: {error}"
         lines.append(f"{label}: {found}")
-    return "\n".join(lines).replace(str(Path.home()), "~")
+    home = Path.home()
+    text = "\n".join(lines).replace(str(home), "~")
+    # the name is in other paths, too: /media/NAME/disk, D:\NAME
+    return re.sub(rf"(?<=[/\\]){re.escape(home.name)}(?=[/\\\s:;)]|$)", "USER", text) if home.name else text
 
 
 def _qgis() -> str:

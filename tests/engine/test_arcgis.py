@@ -22,9 +22,15 @@ def written(tmp_path):
     """Two chips of 32 px: one all land; one with 200 px of land, 100 of water, the rest unlabelled."""
     pixels = np.random.default_rng(0).integers(1, 255, (2, 32, 64)).astype(np.uint8)
     scene = write_raster(tmp_path / "s.tif", pixels, GRID, names=("green", "nir"))
-    squares = [(box(GRID, 0, 0, 32, 32), {"class": "land"}), (box(GRID, 40, 0, 20, 10), {"class": "land"}), (box(GRID, 40, 20, 10, 10), {"class": "water"})]
+    squares = [
+        (box(GRID, 0, 0, 32, 32), {"class": "land"}),
+        (box(GRID, 40, 0, 20, 10), {"class": "land"}),
+        (box(GRID, 40, 20, 10, 10), {"class": "water"}),
+    ]
     labels = write_layer(tmp_path / "l.gpkg", squares, GRID.crs)
-    manifest = export([scene], labels, str(tmp_path / "chips"), ChipsConfig(class_field="class", tile_size=32, stride=32, validation_share=0.0))
+    manifest = export(
+        [scene], labels, str(tmp_path / "chips"), ChipsConfig(class_field="class", tile_size=32, stride=32, validation_share=0.0)
+    )
     return tmp_path / "chips", manifest, pixels
 
 
@@ -84,7 +90,9 @@ def test_our_own_folder_reads_the_same_without_our_manifest(written):
     assert [c.name for c in theirs.manifest.classes] == ["land", "water"] and [b["name"] for b in theirs.manifest.bands] == ["green", "nir"]
     for a, b in zip(ours.manifest.chips, theirs.manifest.chips):
         np.testing.assert_array_equal(ours.label(a), theirs.label(b))
-    assert theirs.manifest.tile_size == 32 and theirs.manifest.pixel_size == (10.0, 10.0) and {c.split for c in theirs.manifest.chips} == {""}
+    assert (
+        theirs.manifest.tile_size == 32 and theirs.manifest.pixel_size == (10.0, 10.0) and {c.split for c in theirs.manifest.chips} == {""}
+    )
 
 
 def by_hand(folder, definition=True, accumulated=True, number=8):
@@ -101,7 +109,13 @@ def by_hand(folder, definition=True, accumulated=True, number=8):
     lines[-1] = lines[-1].replace("\\", "/")  # other releases
     (folder / "map.txt").write_bytes(("\r\n".join(lines) + "\r\n").encode())
     if accumulated:
-        stats = {"Version": 1, "NumBands": 3, "TileSizeX": 32, "NumClasses": 2, "Classes": [{"ClassValue": 21, "ClassName": "Lake"}, {"ClassValue": 11, "ClassName": "Ground"}]}
+        stats = {
+            "Version": 1,
+            "NumBands": 3,
+            "TileSizeX": 32,
+            "NumClasses": 2,
+            "Classes": [{"ClassValue": 21, "ClassName": "Lake"}, {"ClassValue": 11, "ClassName": "Ground"}],
+        }
         (folder / "esri_accumulated_stats.json").write_bytes(b"\xef\xbb\xbf" + json.dumps(stats).encode())
     if definition:
         emd = {"ImageHeight": 32, "Classes": [{"Value": 11, "Name": "Ground", "Color": [190, 180, 90]}, {"Value": 21, "Name": "Lake", "Color": [0, 0, 200]}],
@@ -157,7 +171,16 @@ def test_damaged_and_hostile_folders(tmp_path, name, data):
     assert caught.value.remedy
 
 
-@pytest.mark.parametrize("data", [{"InputRastersProps": 5}, {"InputRastersProps": {"BandNames": 7}}, {"InputRastersProps": {"BandNames": [1, None, {}]}}, [], {"Classes": []}])
+@pytest.mark.parametrize(
+    "data",
+    [
+        {"InputRastersProps": 5},
+        {"InputRastersProps": {"BandNames": 7}},
+        {"InputRastersProps": {"BandNames": [1, None, {}]}},
+        [],
+        {"Classes": []},
+    ],
+)
 def test_what_is_odd_but_not_needed_is_passed_over(tmp_path, data):
     by_hand(tmp_path / "a", number=2)
     change(tmp_path / "a", "esri_model_definition.emd", data)

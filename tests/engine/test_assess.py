@@ -50,7 +50,11 @@ def truth_raster(path, truth, known=None, offset=0):
 
 def squares(path, truth, chosen, names=NAMES, field="class"):
     """Truth polygons: the 10 px squares with these numbers."""
-    return write_layer(path, [(box(GRID, 10 * (n % 12), 10 * (n // 12), 10, 10), {field: names[truth[10 * (n // 12), 10 * (n % 12)]]}) for n in chosen], GRID.crs)
+    return write_layer(
+        path,
+        [(box(GRID, 10 * (n % 12), 10 * (n // 12), 10, 10), {field: names[truth[10 * (n // 12), 10 * (n % 12)]]}) for n in chosen],
+        GRID.crs,
+    )
 
 
 def matrix_of(result):
@@ -65,7 +69,9 @@ def compare(result, truth, guess, classes=2):
     for name, function in (("recall", sk.recall_score), ("precision", sk.precision_score), ("f1", sk.f1_score), ("iou", sk.jaccard_score)):
         np.testing.assert_allclose(scores[name], function(truth, guess, labels=ids, average=None), atol=1e-12)
     assert scores["accuracy"] == pytest.approx(sk.accuracy_score(truth, guess))
-    assert scores["kappa"] == pytest.approx(sk.cohen_kappa_score(truth, guess)) and scores["mcc"] == pytest.approx(sk.matthews_corrcoef(truth, guess))
+    assert scores["kappa"] == pytest.approx(sk.cohen_kappa_score(truth, guess)) and scores["mcc"] == pytest.approx(
+        sk.matthews_corrcoef(truth, guess)
+    )
     k = result.positive
     hits, misses, false = ((truth == k) & (guess == k)).sum(), ((truth == k) & (guess != k)).sum(), ((truth != k) & (guess == k)).sum()
     expected = {"pod": hits / (hits + misses), "far": false / (hits + false), "csi": hits / (hits + misses + false)}
@@ -89,7 +95,11 @@ def test_class_raster_and_polygons(tmp_path, classes):
     names = ("land", "mud", "ice", "water")[-classes:] if classes == 4 else NAMES
     truth, guess = random_map(classes)
     chosen = [3, 7, 11, 20, 26, 40, 41, 55, 60, 73, 90, 100]
-    result = assess(class_raster(tmp_path / "m.tif", guess, tags=tags(names)), squares(tmp_path / "t.gpkg", truth, chosen, names), AssessConfig(class_field="class"))
+    result = assess(
+        class_raster(tmp_path / "m.tif", guess, tags=tags(names)),
+        squares(tmp_path / "t.gpkg", truth, chosen, names),
+        AssessConfig(class_field="class"),
+    )
     use = np.isin((np.arange(90) // 10)[:, None] * 12 + np.arange(120) // 10, chosen)
     compare(result, truth[use], guess[use], classes)
     assert ("Truth features", 12) in result.facts
@@ -108,10 +118,18 @@ def test_probability_raster_its_threshold_and_its_curve(tmp_path):
         matrix = sk.confusion_matrix(y, p >= np.float32(used))
         np.testing.assert_array_equal(result.matrix, matrix)
     ious = [sk.jaccard_score(y, p >= np.float32(t)) for t in np.arange(0, 1.001, 0.02)]
-    assert result.best_threshold[1] == pytest.approx(max(sk.jaccard_score(y, p >= np.float32(result.best_threshold[0])), 0)) and result.best_threshold[1] >= max(ious) - 1e-12
+    assert (
+        result.best_threshold[1] == pytest.approx(max(sk.jaccard_score(y, p >= np.float32(result.best_threshold[0])), 0))
+        and result.best_threshold[1] >= max(ious) - 1e-12
+    )
     land = assess(path, where, AssessConfig(positive="land"))
-    assert land.curve.average_precision() == pytest.approx(sk.average_precision_score(1 - y, 1 - p), abs=2e-3) and land.detection["hits"] == matrix_of(land)[0]
-    assert result.curve.average_precision() == pytest.approx(sk.average_precision_score(y, np.floor(p.astype(float) * 1000) / 1000), abs=1e-3)
+    assert (
+        land.curve.average_precision() == pytest.approx(sk.average_precision_score(1 - y, 1 - p), abs=2e-3)
+        and land.detection["hits"] == matrix_of(land)[0]
+    )
+    assert result.curve.average_precision() == pytest.approx(
+        sk.average_precision_score(y, np.floor(p.astype(float) * 1000) / 1000), abs=1e-3
+    )
 
 
 def test_probabilities_of_several_classes(tmp_path):
@@ -122,13 +140,17 @@ def test_probabilities_of_several_classes(tmp_path):
     path = write_raster(tmp_path / "p.tif", given, GRID, -1, tags=tags(("land", "ice", "water")))
     result = assess(path, truth_raster(tmp_path / "t.tif", truth), AssessConfig(positive="land"))
     compare(result, truth, given.argmax(0), 3)
-    assert result.positive == 0 and result.curve.average_precision() == pytest.approx(sk.average_precision_score((truth == 0).ravel(), given[0].ravel()), abs=1e-3)
+    assert result.positive == 0 and result.curve.average_precision() == pytest.approx(
+        sk.average_precision_score((truth == 0).ravel(), given[0].ravel()), abs=1e-3
+    )
     bare = write_raster(tmp_path / "b.tif", given, GRID, -1)
     with pytest.raises(ConfigError, match="names of its classes are not known"):
         assess(bare, truth_raster(tmp_path / "t.tif", truth), AssessConfig())
     named = assess(bare, truth_raster(tmp_path / "t.tif", truth), AssessConfig(classes="land, ice, water"))
     np.testing.assert_array_equal(named.matrix, result.matrix)
-    swapped = assess(bare, truth_raster(tmp_path / "t.tif", truth), AssessConfig(classes="water=2, ice=1, land=0"))  # bands are in the order of the values
+    swapped = assess(
+        bare, truth_raster(tmp_path / "t.tif", truth), AssessConfig(classes="water=2, ice=1, land=0")
+    )  # bands are in the order of the values
     np.testing.assert_array_equal(swapped.matrix, result.matrix)
 
 
@@ -170,7 +192,11 @@ def test_classes_that_can_not_be_understood(tmp_path, wrong):
 @pytest.mark.parametrize("background", [False, True])
 def test_a_truth_class_that_the_map_has_not_is_told_and_ignored(tmp_path, background):
     _, guess = random_map()
-    features = [(box(GRID, 0, 0, 30, 30), {"class": "water"}), (box(GRID, 40, 0, 30, 30), {"class": "land"}), (box(GRID, 80, 40, 20, 20), {"class": "ice"})]
+    features = [
+        (box(GRID, 0, 0, 30, 30), {"class": "water"}),
+        (box(GRID, 40, 0, 30, 30), {"class": "land"}),
+        (box(GRID, 80, 40, 20, 20), {"class": "ice"}),
+    ]
     said = []
     result = assess(
         class_raster(tmp_path / "m.tif", guess), write_layer(tmp_path / "t.gpkg", features, GRID.crs),
@@ -185,7 +211,9 @@ def test_a_truth_class_that_the_map_has_not_is_told_and_ignored(tmp_path, backgr
 def test_unlabelled_as_background_with_and_without_a_class_field(tmp_path):
     _, guess = random_map()
     path = class_raster(tmp_path / "m.tif", guess)
-    lakes = write_layer(tmp_path / "l.gpkg", [(box(GRID, 10, 10, 35, 50), {"class": "water"}), (box(GRID, 70, 20, 20, 40), {"class": "water"})], GRID.crs)
+    lakes = write_layer(
+        tmp_path / "l.gpkg", [(box(GRID, 10, 10, 35, 50), {"class": "water"}), (box(GRID, 70, 20, 20, 40), {"class": "water"})], GRID.crs
+    )
     here = np.zeros((90, 120), int)
     here[10:60, 10:45] = here[20:60, 70:90] = 1
     for field in ("class", ""):
@@ -255,7 +283,11 @@ def test_intervals_hold_the_figures(tmp_path, seed):
     for name in ("iou", "f1", "recall", "precision"):
         for (low, high), value in zip(result.intervals[name], result.scores[name]):
             assert low < value < high
-    assert assess(path, where, config).intervals == result.intervals != assess(path, where, AssessConfig(class_field="class", seed=99)).intervals
+    assert (
+        assess(path, where, config).intervals
+        == result.intervals
+        != assess(path, where, AssessConfig(class_field="class", seed=99)).intervals
+    )
 
 
 def test_what_is_written_equals_the_figures(tmp_path):
@@ -266,8 +298,12 @@ def test_what_is_written_equals_the_figures(tmp_path):
         report=str(tmp_path / "r.html"), csv=str(tmp_path / "r.csv"), json_path=str(tmp_path / "r.json"),
     )  # fmt: skip
     data = load_json(tmp_path / "r.json")
-    assert data["confusion_matrix"] == result.matrix.tolist() and data["classes"] == ["land", "water"] and data["class_of_interest"] == "water"
-    assert data["iou"] == result.scores["iou"] and data["detection"] == result.detection and data["best_threshold"] == result.best_threshold[0]
+    assert (
+        data["confusion_matrix"] == result.matrix.tolist() and data["classes"] == ["land", "water"] and data["class_of_interest"] == "water"
+    )
+    assert (
+        data["iou"] == result.scores["iou"] and data["detection"] == result.detection and data["best_threshold"] == result.best_threshold[0]
+    )
     assert data["areas_m2"]["map"] == [b for _, b in result.areas_m2] and data["threshold"] == 0.5
     with open(tmp_path / "r.csv", encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
@@ -281,7 +317,11 @@ def test_what_is_written_equals_the_figures(tmp_path):
     for name in ("pod", "far", "csi", "bias"):
         assert float(rows[2][name]) == result.detection[name]
     page = (tmp_path / "r.html").read_text()
-    assert "lakes.onnx 0123" in page and f"{result.scores['mean_iou']:.3f}"[:5] in page and "http://" not in page.replace("http://www.w3.org", "")
+    assert (
+        "lakes.onnx 0123" in page
+        and f"{result.scores['mean_iou']:.3f}"[:5] in page
+        and "http://" not in page.replace("http://www.w3.org", "")
+    )
     numbers = result.numbers()
     assert numbers["IOU"] == result.scores["iou"][1] and numbers["BEST_THRESHOLD"] == result.best_threshold[0]
     assert any(line.startswith("water: IoU") for line in result.lines())
@@ -303,13 +343,17 @@ def test_whole_numbers_in_a_float_raster_are_classes(tmp_path):
     result = assess(path, truth_raster(tmp_path / "t.tif", truth), AssessConfig(classes="land=0, mud=1, water=2"))
     assert result.curve is None
     np.testing.assert_array_equal(result.matrix, sk.confusion_matrix(truth[guess > 0], guess[guess > 0], labels=[0, 1, 2]))
-    found = assess(path, truth_raster(tmp_path / "t.tif", truth), AssessConfig())  # names none: its values are its classes, 0 is not among them
+    found = assess(
+        path, truth_raster(tmp_path / "t.tif", truth), AssessConfig()
+    )  # names none: its values are its classes, 0 is not among them
     assert [c.name for c in found.classes] == ["1", "2"] and ("Truth classes that the map does not know (ignored)", "0") in found.facts
 
 
 def test_zero_and_one_in_a_float_raster_are_probabilities(tmp_path):
     truth, guess = random_map()
-    result = assess(write_raster(tmp_path / "m.tif", guess.astype(np.float32), GRID), truth_raster(tmp_path / "t.tif", truth), AssessConfig())
+    result = assess(
+        write_raster(tmp_path / "m.tif", guess.astype(np.float32), GRID), truth_raster(tmp_path / "t.tif", truth), AssessConfig()
+    )
     compare(result, truth, guess)
     assert result.curve is not None and [c.name for c in result.classes] == ["other", "water"]
 
@@ -329,7 +373,16 @@ def test_what_is_neither_classes_nor_probabilities(tmp_path):
         assess(byte, where, AssessConfig())
 
 
-@pytest.mark.parametrize("more", [{CLASSES_KEY: "{"}, {CLASSES_KEY: "[5]"}, {CLASSES_KEY: json.dumps([{"value": 999, "name": "x"}])}, {"WATERDL_THRESHOLD": "high"}, {"WATERDL_THRESHOLD": "nan"}])
+@pytest.mark.parametrize(
+    "more",
+    [
+        {CLASSES_KEY: "{"},
+        {CLASSES_KEY: "[5]"},
+        {CLASSES_KEY: json.dumps([{"value": 999, "name": "x"}])},
+        {"WATERDL_THRESHOLD": "high"},
+        {"WATERDL_THRESHOLD": "nan"},
+    ],
+)
 def test_edited_metadata_does_no_harm(tmp_path, more):
     truth, chance = probabilities()
     result = assess(write_raster(tmp_path / "p.tif", chance, GRID, tags=more), truth_raster(tmp_path / "t.tif", truth), AssessConfig())
@@ -341,8 +394,14 @@ def test_truth_that_can_not_be_used(tmp_path):
     truth, guess = random_map()
     path = class_raster(tmp_path / "m.tif", guess)
     far = utm(120, 90, x=900_000.0)
-    outside = write_layer(tmp_path / "far.gpkg", [(box(far, 0, 0, 9, 9), {"class": "water"}), (box(far, 20, 0, 9, 9), {"class": "land"})], far.crs)
-    empty = write_layer(tmp_path / "e.gpkg", [(box(GRID, 0, 0, 9, 9), {"class": None, "other": "x"}), (box(GRID, 0, 0, 9, 9), {"class": "water", "other": "y"})], GRID.crs)
+    outside = write_layer(
+        tmp_path / "far.gpkg", [(box(far, 0, 0, 9, 9), {"class": "water"}), (box(far, 20, 0, 9, 9), {"class": "land"})], far.crs
+    )
+    empty = write_layer(
+        tmp_path / "e.gpkg",
+        [(box(GRID, 0, 0, 9, 9), {"class": None, "other": "x"}), (box(GRID, 0, 0, 9, 9), {"class": "water", "other": "y"})],
+        GRID.crs,
+    )
     no_crs = write_layer(tmp_path / "n.gpkg", [(box(GRID, 0, 0, 9, 9), {"class": "water"})], "")
     hidden = class_raster(tmp_path / "h.tif", np.full((90, 120), 255))
     good = squares(tmp_path / "g.gpkg", truth, range(9))
@@ -360,7 +419,9 @@ def test_truth_that_can_not_be_used(tmp_path):
     with pytest.raises(RasterError):
         assess(str(tmp_path / "nix.tif"), good, AssessConfig(class_field="class"))
     with pytest.raises(WaterError):
-        assess(write_raster(tmp_path / "bare.tif", guess, Grid(120, 90, GRID.transform), tags=tags()), good, AssessConfig(class_field="class"))
+        assess(
+            write_raster(tmp_path / "bare.tif", guess, Grid(120, 90, GRID.transform), tags=tags()), good, AssessConfig(class_field="class")
+        )
     assert not (tmp_path / "out.json").exists()
 
 

@@ -26,10 +26,15 @@ def blended(width, height, size, overlap, value, crop=False, margin=0, channels=
     return np.concatenate(out, 1), np.concatenate(held), seen, weights
 
 
-@pytest.mark.parametrize(("width", "height", "size", "overlap", "margin"), [(100, 70, 32, 8, 0), (97, 101, 32, 13, 4), (5, 3, 32, 8, 0), (64, 64, 32, 31, 0), (33, 70, 16, 0, 0)])
+@pytest.mark.parametrize(
+    ("width", "height", "size", "overlap", "margin"),
+    [(100, 70, 32, 8, 0), (97, 101, 32, 13, 4), (5, 3, 32, 8, 0), (64, 64, 32, 31, 0), (33, 70, 16, 0, 0)],
+)
 def test_blend_is_the_weighted_mean(width, height, size, overlap, margin):
     rng = np.random.default_rng(1)
-    got, holds, seen, weights = blended(width, height, size, overlap, lambda _: rng.normal(size=(2, size, size)).astype(np.float32), margin=margin)
+    got, holds, seen, weights = blended(
+        width, height, size, overlap, lambda _: rng.normal(size=(2, size, size)).astype(np.float32), margin=margin
+    )
     weight = np.outer(weights, weights).astype(np.float64)
     total, top = np.zeros((height, width)), np.zeros((2, height, width))
     for window, values in seen:
@@ -49,7 +54,9 @@ def test_crop_takes_each_pixel_from_the_window_whose_centre_is_nearest(size, ove
     rows, cols = np.mgrid[:height, :width]
     assert holds.all()
     for axis, where, get in ((0, rows, lambda w: w.row), (1, cols, lambda w: w.col)):
-        reach = np.stack([np.where((where >= get(w)) & (where < get(w) + size), np.abs(where - get(w) - (size - 1) / 2), np.inf) for w, _ in seen])
+        reach = np.stack(
+            [np.where((where >= get(w)) & (where < get(w) + size), np.abs(where - get(w) - (size - 1) / 2), np.inf) for w, _ in seen]
+        )
         taken = np.take_along_axis(reach, got[0].astype(int)[None], 0)[0]
         assert np.array_equal(taken, reach.min(0)), axis
 

@@ -71,7 +71,9 @@ class TestOurOwn:
     def test_a_hash_and_the_weights_beside(self, tmp_path):
         (tmp_path / "a").write_bytes(b"abc")
         assert bundle.file_hash(str(tmp_path / "a")) == "ba7816bf8f01cfea"
-        assert bundle.weights_beside("x/NAME.onnx") == "x/NAME.safetensors" and bundle.finite(float("nan")) is None and bundle.finite(2) == 2.0
+        assert (
+            bundle.weights_beside("x/NAME.onnx") == "x/NAME.safetensors" and bundle.finite(float("nan")) is None and bundle.finite(2) == 2.0
+        )
 
 
 class TestDeepnessKeys:
@@ -81,7 +83,10 @@ class TestDeepnessKeys:
         info = an_info(scheme)
         linear = info.normalisation.linear
         norm = Normalisation(scheme, info.normalisation.bands, in_graph=not linear)
-        keys = {k: json.loads(v) for k, v in bundle.metadata(ModelInfo("segmentation", info.bands, norm, CLASSES, pixel_size_m=10.0, chip_size=128)).items()}
+        keys = {
+            k: json.loads(v)
+            for k, v in bundle.metadata(ModelInfo("segmentation", info.bands, norm, CLASSES, pixel_size_m=10.0, chip_size=128)).items()
+        }
         x = np.stack([RNG.lognormal(7 - i, 0.5, (20, 20)) for i in range(2)]).astype(np.float32)
         mean, std = (np.array(keys[f"standardization_{k}"])[:, None, None] for k in ("mean", "std"))
         theirs = (x / 255.0 - mean) / std
@@ -107,7 +112,11 @@ class TestDeepnessKeys:
         assert np.allclose(info.normalisation.apply(x, np.ones(x.shape, bool)), expected, atol=1e-5)
 
     def test_class_names_as_a_list_and_tiles_size(self, tmp_path):
-        info = load(road.mean3(tmp_path / "m.onnx", 1, props={"class_names": [{"0": "no", "1": "yes"}], "tiles_size": 64, "model_type": '"Segmentor"'})).info
+        info = load(
+            road.mean3(
+                tmp_path / "m.onnx", 1, props={"class_names": [{"0": "no", "1": "yes"}], "tiles_size": 64, "model_type": '"Segmentor"'}
+            )
+        ).info
         assert [c.name for c in info.classes] == ["no", "yes"] and info.chip_size == 64
         x = np.array([[[0, 51, 255]]], np.uint8)
         assert np.allclose(info.normalisation.apply(x, np.ones(x.shape, bool)), x / 255)  # Deepness divides by 255
@@ -151,9 +160,14 @@ class TestActivation:
         """A model that gives classes already."""
         node = [helper.make_node("Cast", ["image"], ["out"], to=onnx.TensorProto.INT64)]
         graph = helper.make_graph(
-            node, "g", [helper.make_tensor_value_info("image", 1, ["n", 1, "h", "w"])], [helper.make_tensor_value_info("out", 7, ["n", 1, "h", "w"])]
+            node,
+            "g",
+            [helper.make_tensor_value_info("image", 1, ["n", 1, "h", "w"])],
+            [helper.make_tensor_value_info("out", 7, ["n", 1, "h", "w"])],
         )
-        (tmp_path / "m.onnx").write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+        (tmp_path / "m.onnx").write_bytes(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+        )
         out = load(tmp_path / "m.onnx")(np.full((1, 1, 2, 2), 3.7, np.float32))
         assert out.dtype == np.float32 and (out == 3).all()
 
@@ -170,7 +184,13 @@ class TestActivation:
 
 class TestNotAModel:
     def test_missing_empty_text_zip_folder(self, tmp_path):
-        for name, content in {"empty": b"", "text": b"hello\n" * 100, "zip": b"PK\x03\x04" + bytes(200), "tif": b"II*\0" + bytes(99), "zeros": bytes(5000)}.items():
+        for name, content in {
+            "empty": b"",
+            "text": b"hello\n" * 100,
+            "zip": b"PK\x03\x04" + bytes(200),
+            "tif": b"II*\0" + bytes(99),
+            "zeros": bytes(5000),
+        }.items():
             (tmp_path / name).write_bytes(content)
         for name in ("missing", "empty", "text", "zip", "tif", "zeros", ".", "a\0b", ""):
             with pytest.raises(ModelError) as error:
@@ -210,15 +230,24 @@ class TestNotAModel:
             [helper.make_node("Identity", ["image"], ["out"])], "g", [helper.make_tensor_value_info("image", kind, shape)],
             [helper.make_tensor_value_info("out", kind, out_shape or shape)],
         )  # fmt: skip
-        (tmp_path / "m.onnx").write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+        (tmp_path / "m.onnx").write_bytes(
+            helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+        )
         with pytest.raises(ModelError):
             load(tmp_path / "m.onnx")
 
     def test_two_inputs_and_whole_numbers(self, tmp_path):
         for kinds in ([1, 1], [7]):
             inputs = [helper.make_tensor_value_info(f"i{k}", kind, ["n", 2, "h", "w"]) for k, kind in enumerate(kinds)]
-            graph = helper.make_graph([helper.make_node("Sum" if len(kinds) > 1 else "Identity", [i.name for i in inputs], ["out"])], "g", inputs, [helper.make_tensor_value_info("out", kinds[0], ["n", 2, "h", "w"])])
-            (tmp_path / "m.onnx").write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString())
+            graph = helper.make_graph(
+                [helper.make_node("Sum" if len(kinds) > 1 else "Identity", [i.name for i in inputs], ["out"])],
+                "g",
+                inputs,
+                [helper.make_tensor_value_info("out", kinds[0], ["n", 2, "h", "w"])],
+            )
+            (tmp_path / "m.onnx").write_bytes(
+                helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8).SerializeToString()
+            )
             with pytest.raises(ModelError, match="one image"):
                 load(tmp_path / "m.onnx")
 
@@ -286,7 +315,12 @@ class TestHostileMetadata:
             assert error.remedy and len(error.message) < 1000
             return None
         assert bundle.describe(bundle.metadata(info), 2, 1, None) == info
-        assert isinstance(info.chip_size, int) and 0 <= info.threshold <= 1 and len(info.classes) == 2 and all(isinstance(c.name, str) for c in info.classes)
+        assert (
+            isinstance(info.chip_size, int)
+            and 0 <= info.threshold <= 1
+            and len(info.classes) == 2
+            and all(isinstance(c.name, str) for c in info.classes)
+        )
         json.dumps(info.to_json(), allow_nan=False).encode("utf-8")
         return info
 
@@ -331,7 +365,11 @@ class TestHostileMetadata:
         for depth, fine in ((5, True), (30, False), (400, False)):
             deep = '{"a":' * depth + "1" + "}" * depth
             text = json.dumps(road.waterdl(2))
-            text = text.replace('"training": {"epochs": 3, "figures": {"miou": 0.5}}', f'"training": {deep}') if key == "training" else text.replace('{"encoder": "resnet18"}', deep)
+            text = (
+                text.replace('"training": {"epochs": 3, "figures": {"miou": 0.5}}', f'"training": {deep}')
+                if key == "training"
+                else text.replace('{"encoder": "resnet18"}', deep)
+            )
             assert deep in text and (self.describe(text) is not None) == fine
 
     def test_through_a_file(self, tmp_path):

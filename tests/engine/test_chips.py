@@ -43,13 +43,17 @@ def scene(tmp_path):
 @pytest.fixture
 def everywhere(tmp_path):
     """Labels on every pixel: the left half land, the right half water."""
-    return write_layer(tmp_path / "all.gpkg", [(box(GRID, 0, 0, 64, 96), {"class": "land"}), (box(GRID, 64, 0, 64, 96), {"class": "water"})], GRID.crs)
+    return write_layer(
+        tmp_path / "all.gpkg", [(box(GRID, 0, 0, 64, 96), {"class": "land"}), (box(GRID, 64, 0, 64, 96), {"class": "water"})], GRID.crs
+    )
 
 
 @pytest.fixture
 def sparse(tmp_path):
     """Two small squares, in the tiles (row 0, column 0) and (row 2, column 3) of 32 px."""
-    return write_layer(tmp_path / "sparse.gpkg", [(box(GRID, 4, 4, 10, 10), {"class": "land"}), (box(GRID, 100, 70, 12, 12), {"class": "water"})], GRID.crs)
+    return write_layer(
+        tmp_path / "sparse.gpkg", [(box(GRID, 4, 4, 10, 10), {"class": "land"}), (box(GRID, 100, 70, 12, 12), {"class": "water"})], GRID.crs
+    )
 
 
 def place(chip_path, grid=GRID):
@@ -98,7 +102,9 @@ def test_chips_hold_the_scenes_pixels_at_their_place(tmp_path, scene, everywhere
         "chips.gpkg", "chips.json", "esri_accumulated_stats.json", "esri_model_definition.emd", "images", "labels", "map.txt", "stats.txt"]  # fmt: skip
 
 
-@pytest.mark.parametrize("tile, stride, number", [(32, 16, 7 * 5), (32, 24, 5 * 4), (50, 50, 3 * 2), (96, 96, 2), (128, 128, 1), (200, 100, 1)])
+@pytest.mark.parametrize(
+    "tile, stride, number", [(32, 16, 7 * 5), (32, 24, 5 * 4), (50, 50, 3 * 2), (96, 96, 2), (128, 128, 1), (200, 100, 1)]
+)
 def test_number_of_chips(tmp_path, scene, everywhere, tile, stride, number):
     manifest = export([scene], everywhere, str(tmp_path / "chips"), config(tile_size=tile, stride=stride, max_nodata=100))
     assert len(manifest.chips) == number
@@ -137,7 +143,9 @@ def test_minimum_labelled_share(tmp_path, scene, sparse, share, number):
 
 @pytest.mark.parametrize("only, number", [(True, 1), (False, 12)])
 def test_background(tmp_path, scene, sparse, only, number):
-    manifest = export([scene], sparse + "|subset=class='water'", str(tmp_path / "chips"), config(unlabelled="background", only_with_labels=only))
+    manifest = export(
+        [scene], sparse + "|subset=class='water'", str(tmp_path / "chips"), config(unlabelled="background", only_with_labels=only)
+    )
     assert len(manifest.chips) == number and [c.name for c in manifest.classes] == ["background", "water"]
     chips = ChipSet(str(tmp_path / "chips"))
     total = sum(np.bincount(chips.label(c).ravel(), minlength=3) for c in chips.manifest.chips)
@@ -159,7 +167,9 @@ def test_nodata_survives_and_has_no_label(tmp_path, everywhere):
     pixels[:, 40:96, 32:64] = 0
     scene = write_raster(tmp_path / "s.tif", pixels, GRID, nodata=0)
     manifest = export([scene], everywhere, str(tmp_path / "chips"), config())
-    assert (32, 64) not in [place(tmp_path / "chips" / c.image) for c in manifest.chips] and len(manifest.chips) == 10  # (32, 32): 75 % missing
+    assert (32, 64) not in [place(tmp_path / "chips" / c.image) for c in manifest.chips] and len(
+        manifest.chips
+    ) == 10  # (32, 32): 75 % missing
     chips = ChipSet(str(tmp_path / "chips"))
     hole = np.zeros((32, 32), bool)
     hole[10:20, 5:25] = True
@@ -217,7 +227,9 @@ def test_any_turn_moves_pixels_and_labels_together(tmp_path):
     bump = (2000 + 1500 * np.cos(np.hypot(x, y) / 12) * np.exp(-((np.hypot(x, y) / 60) ** 2))).astype(np.float32)
     wedge = (2000 + 10 * x + 4 * y).astype(np.float32)
     scene = write_raster(tmp_path / "s.tif", np.stack([bump, wedge]), grid)
-    labels = write_layer(tmp_path / "l.gpkg", [(box(grid, 0, 0, 192, 192), {"class": "land"}), (box(grid, 80, 70, 50, 30), {"class": "water"})], grid.crs)
+    labels = write_layer(
+        tmp_path / "l.gpkg", [(box(grid, 0, 0, 192, 192), {"class": "land"}), (box(grid, 80, 70, 50, 30), {"class": "water"})], grid.crs
+    )
     middle = write_layer(tmp_path / "m.gpkg", [(box(grid, 48, 48, 96, 96), {})], grid.crs)
     manifest = export([scene], labels, str(tmp_path / "chips"), config(tile_size=96, stride=48, rotation=30, min_labelled=70), area=middle)
     chips = ChipSet(str(tmp_path / "chips"))
@@ -250,8 +262,14 @@ def test_several_scenes_of_different_crs(tmp_path, scene, everywhere):
     features = [(box(other, 0, 0, 70, 96), {"class": "land"}), (box(other, 70, 0, 58, 96), {"class": "water"})]
     here = write_layer(tmp_path / "o.geojson", features, other.crs)
     manifest = export([second, third], here, str(tmp_path / "chips"), config())
-    assert len(manifest.chips) == 12 and [s["name"] for s in manifest.sources] == ["s2.tif", "s3.tif"] and {c.source for c in manifest.chips} == {0}
-    np.testing.assert_array_equal(labels_on_scene(ChipSet(str(tmp_path / "chips")), other)[0], np.where(np.arange(128) < 70, 1, 2)[None].repeat(96, 0))
+    assert (
+        len(manifest.chips) == 12
+        and [s["name"] for s in manifest.sources] == ["s2.tif", "s3.tif"]
+        and {c.source for c in manifest.chips} == {0}
+    )
+    np.testing.assert_array_equal(
+        labels_on_scene(ChipSet(str(tmp_path / "chips")), other)[0], np.where(np.arange(128) < 70, 1, 2)[None].repeat(96, 0)
+    )
     footprints = read_layer(tmp_path / "chips" / "chips.gpkg", "chips")
     assert len(footprints) == 12
     np.testing.assert_allclose(footprints[0]["envelope"], (-112.18, -112.1768, 40.6368, 40.64), atol=1e-9)
@@ -323,7 +341,11 @@ def test_picture_formats(tmp_path, everywhere, kind, driver, worst):
 def test_a_raster_without_crs_is_cut_like_any_other(tmp_path):
     bare = Grid(64, 64)
     scene = write_raster(tmp_path / "s.tif", scene_pixels(1, bare), bare)
-    labels = write_layer(tmp_path / "l.gpkg", [("POLYGON((0 0,32 0,32 -64,0 -64,0 0))", {"class": "a"}), ("POLYGON((32 0,64 0,64 -64,32 -64,32 0))", {"class": "b"})], "")
+    labels = write_layer(
+        tmp_path / "l.gpkg",
+        [("POLYGON((0 0,32 0,32 -64,0 -64,0 0))", {"class": "a"}), ("POLYGON((32 0,64 0,64 -64,32 -64,32 0))", {"class": "b"})],
+        "",
+    )
     manifest = export([scene], labels, str(tmp_path / "chips"), config())
     assert len(manifest.chips) == 4 and manifest.pixel_size_m is None and manifest.sources[0]["epsg"] is None
 
@@ -380,7 +402,12 @@ def test_random_split_and_seeds(tmp_path, patchy):
     _, scene, labels = patchy
 
     def splits(**changes):
-        made = export([scene], labels, str(tmp_path / "chips"), config(split="random", validation_share=0.3, rotation=180, tile_size=64, stride=64, **changes))
+        made = export(
+            [scene],
+            labels,
+            str(tmp_path / "chips"),
+            config(split="random", validation_share=0.3, rotation=180, tile_size=64, stride=64, **changes),
+        )
         return [c.split for c in made.chips]
 
     first = splits()
@@ -396,12 +423,16 @@ def test_source_split(tmp_path, patchy, everywhere):
     by_source = {c.source: c.split for c in manifest.chips}
     assert all(c.split == by_source[c.source] for c in manifest.chips) and sorted(by_source.values()) == ["train"] * 3 + ["validation"]
     said = []
-    export(copies[:1], labels, str(tmp_path / "one"), config(split="source", validation_share=0.25), progress=lambda f, m="": said.append(m))
+    export(
+        copies[:1], labels, str(tmp_path / "one"), config(split="source", validation_share=0.25), progress=lambda f, m="": said.append(m)
+    )
     assert any("too few scenes" in m for m in said)
 
 
 def test_drawing_validation_later():
-    manifest = Manifest("segmentation", ({"name": "a"},), (), 32, tuple(Chip(f"{i}", None, s) for i, s in enumerate(["", "train"] * 10 + ["test"])))
+    manifest = Manifest(
+        "segmentation", ({"name": "a"},), (), 32, tuple(Chip(f"{i}", None, s) for i, s in enumerate(["", "train"] * 10 + ["test"]))
+    )
     drawn = with_validation(manifest, 0.25, 0)
     assert [c.split for c in drawn.chips].count("validation") == 5 and drawn.chips[-1].split == "test"
     assert drawn == with_validation(manifest, 0.25, 0) != with_validation(manifest, 0.25, 1)
@@ -418,12 +449,16 @@ def test_append_goes_on_counting_and_keeps_everything_right(tmp_path, scene, eve
     assert [c.image for c in first.chips] == ["images/000000007.tif", "images/000000008.tif"]
     later = write_raster(tmp_path / "later_2021-01-02.tif", scene_pixels(seed=3) + 5000, GRID)
     both = export([later], everywhere, folder, config(append=True))
-    assert [c.image for c in both.chips] == [f"images/{i:09d}.tif" for i in range(7, 21)] and [c.source for c in both.chips] == [0, 0] + [1] * 12
+    assert [c.image for c in both.chips] == [f"images/{i:09d}.tif" for i in range(7, 21)] and [c.source for c in both.chips] == [0, 0] + [
+        1
+    ] * 12
     assert both.chips[:2] == first.chips and both.classes == first.classes and read_manifest(folder) == both
     chips = ChipSet(folder)
     pixels = np.concatenate([chips.image(c)[0].reshape(3, -1) for c in both.chips], axis=1)
     for band, values in zip(both.statistics, pixels.astype(float)):
-        np.testing.assert_allclose([band["min"], band["max"], band["mean"], band["std"]], [values.min(), values.max(), values.mean(), values.std()])
+        np.testing.assert_allclose(
+            [band["min"], band["max"], band["mean"], band["std"]], [values.min(), values.max(), values.mean(), values.std()]
+        )
     counts = sum(np.bincount(chips.label(c).ravel(), minlength=3) for c in both.chips)
     accumulated = load_json(tmp_path / "chips" / "esri_accumulated_stats.json")
     assert accumulated["NumTiles"] == 14 and accumulated["ClassPixelStats"]["NumPixelsPerClass"] == counts[1:].tolist()
@@ -440,7 +475,9 @@ def test_append_refuses_what_does_not_fit(tmp_path, scene, everywhere):
     folder = str(tmp_path / "chips")
     export([scene], everywhere, folder, config())
     before = {p: p.read_bytes() for p in Path(folder).rglob("*") if p.is_file()}
-    ice = write_layer(tmp_path / "ice.gpkg", [(box(GRID, 0, 0, 40, 40), {"class": "ice"}), (box(GRID, 60, 0, 40, 40), {"class": "water"})], GRID.crs)
+    ice = write_layer(
+        tmp_path / "ice.gpkg", [(box(GRID, 0, 0, 40, 40), {"class": "ice"}), (box(GRID, 60, 0, 40, 40), {"class": "water"})], GRID.crs
+    )
     far = write_raster(tmp_path / "far.tif", scene_pixels(), utm(128, 96, x=700_000.0))
     coarse = write_raster(tmp_path / "coarse.tif", scene_pixels(), utm(128, 96, 30.0))
     two = write_raster(tmp_path / "two.tif", scene_pixels(2), GRID)
@@ -638,8 +675,35 @@ def test_incomplete_folders(tmp_path, scene, everywhere):
 def _hostile():
     """(name, change of a good manifest) of what strangers, editors and broken disks make of it."""
     many = 10**400
-    values = {"none": None, "text": "x", "number": 5, "list": [1], "object": {"a": 1}, "nested": [[[[1]]]], "true": True, "huge": many, "negative": -7, "float": 2.5}
-    for key in ("schema", "task", "bands", "classes", "tile_size", "chips", "stride", "pixel_size", "pixel_size_m", "image_format", "codes", "statistics", "sources", "settings", "seed"):
+    values = {
+        "none": None,
+        "text": "x",
+        "number": 5,
+        "list": [1],
+        "object": {"a": 1},
+        "nested": [[[[1]]]],
+        "true": True,
+        "huge": many,
+        "negative": -7,
+        "float": 2.5,
+    }
+    for key in (
+        "schema",
+        "task",
+        "bands",
+        "classes",
+        "tile_size",
+        "chips",
+        "stride",
+        "pixel_size",
+        "pixel_size_m",
+        "image_format",
+        "codes",
+        "statistics",
+        "sources",
+        "settings",
+        "seed",
+    ):
         for name, value in values.items():
             yield f"{key} {name}", (lambda d, k=key, v=value: d.update({k: v}))
     for key in ("schema", "task", "bands", "classes", "tile_size", "chips"):
@@ -647,7 +711,19 @@ def _hostile():
     for key in ("image", "label", "split", "source", "rotation", "date", "nodata", "shares", "value", "corners"):
         for name, value in values.items():
             yield f"chip {key} {name}", (lambda d, k=key, v=value: d["chips"][0].update({k: v}))
-    for path in ("/etc/passwd", "../../etc/passwd", "images/../../x.tif", "..\\..\\x", "C:\\x.tif", "C:/x.tif", "\\\\server\\x.tif", "/vsicurl/http://x/y.tif", "a\0b", "x" * 5000, ""):
+    for path in (
+        "/etc/passwd",
+        "../../etc/passwd",
+        "images/../../x.tif",
+        "..\\..\\x",
+        "C:\\x.tif",
+        "C:/x.tif",
+        "\\\\server\\x.tif",
+        "/vsicurl/http://x/y.tif",
+        "a\0b",
+        "x" * 5000,
+        "",
+    ):
         yield f"path {path[:20]!r}", (lambda d, p=path: d["chips"][0].update(image=p))
         if path:
             yield f"label path {path[:20]!r}", (lambda d, p=path: d["chips"][0].update(label=p))

@@ -42,7 +42,9 @@ def test_names_of_numbers():
 
 
 def test_water_is_known_by_name():
-    assert all(map(is_water, ("Water", "alpine lake", "river", "Wasser"))) and not any(map(is_water, ("land", "not water", "no lake", "dry river")))
+    assert all(map(is_water, ("Water", "alpine lake", "river", "Wasser"))) and not any(
+        map(is_water, ("land", "not water", "no lake", "dry river"))
+    )
 
 
 def test_classes_survive_json_and_strangers_do_not():

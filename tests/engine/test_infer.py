@@ -167,7 +167,9 @@ def test_batches_and_swaths_change_nothing(monkeypatch, blending, flips):
 
 @pytest.mark.parametrize("bands", [1, 3])
 @pytest.mark.parametrize("shape", [(100, 150), (33, 64), (64, 64), (200, 47)])
-@pytest.mark.parametrize("config", [{"overlap": 2}, {"overlap": 9}, {"overlap": 2, "blending": "crop"}, {"overlap": 31, "blending": "crop", "flips": True}])
+@pytest.mark.parametrize(
+    "config", [{"overlap": 2}, {"overlap": 9}, {"overlap": 2, "blending": "crop"}, {"overlap": 31, "blending": "crop", "flips": True}]
+)
 def test_windows_of_a_3x3_network_give_what_it_gives_on_the_whole_image(config, shape, bands):
     image = np.random.default_rng(5).random((bands, *shape)).astype(np.float32)
     got, holds = put_together(Memory(image), model("mean", bands, margin=1), InferConfig(window=64, **config))
@@ -267,14 +269,24 @@ def test_when_it_stops_nobody_reads_the_source_any_more(failing):
 
 def test_progress_moves_within_one_row_of_windows():
     seen = []
-    put_together(Memory(np.zeros((1, 16, 1600), np.float32)), model("identity", 1), InferConfig(window=32, overlap=0, batch_size=2), progress=lambda f, m="": seen.append(f))
+    put_together(
+        Memory(np.zeros((1, 16, 1600), np.float32)),
+        model("identity", 1),
+        InferConfig(window=32, overlap=0, batch_size=2),
+        progress=lambda f, m="": seen.append(f),
+    )
     assert np.allclose(seen, [*np.linspace(0.04, 1, 25), 1])
 
 
 def test_progress_rises_to_one(monkeypatch):
     monkeypatch.setattr(infer, "STRIP_BYTES", 1)
     seen = []
-    put_together(Memory(np.zeros((1, 100, 400), np.float32)), model("identity", 1), InferConfig(window=32, overlap=8), progress=lambda f, m="": seen.append(f))
+    put_together(
+        Memory(np.zeros((1, 100, 400), np.float32)),
+        model("identity", 1),
+        InferConfig(window=32, overlap=8),
+        progress=lambda f, m="": seen.append(f),
+    )
     assert seen == sorted(seen) and seen[0] >= 0 and seen[-1] == pytest.approx(1)
     assert len(seen) > 20 and max(np.diff(seen)) < 0.1
 
@@ -308,7 +320,11 @@ class TestWindowSize:
     def test_a_margin_beyond_the_overlap_is_refused(self):
         for blending in ("blend", "crop"):
             with pytest.raises(ConfigError, match="at least 20"):
-                next(infer.predict(Memory(np.zeros((1, 9, 9), np.float32)), model("identity", 1, margin=10), InferConfig(overlap=19, blending=blending)))
+                next(
+                    infer.predict(
+                        Memory(np.zeros((1, 9, 9), np.float32)), model("identity", 1, margin=10), InferConfig(overlap=19, blending=blending)
+                    )
+                )
 
 
 class TestUnusualModels:
@@ -334,7 +350,13 @@ class TestUnusualModels:
         assert np.array_equal(values, self.image.astype(np.float16).astype(np.float32))
 
     def test_a_model_whose_output_has_another_size_is_refused(self, tmp_path):
-        path = helpers.onnx_file(tmp_path / "m.onnx", [helper.make_node("MaxPool", ["image"], ["out"], kernel_shape=[2, 2], strides=[2, 2])], 2, 2, out_shape=["n", 2, "a", "b"])
+        path = helpers.onnx_file(
+            tmp_path / "m.onnx",
+            [helper.make_node("MaxPool", ["image"], ["out"], kernel_shape=[2, 2], strides=[2, 2])],
+            2,
+            2,
+            out_shape=["n", 2, "a", "b"],
+        )
         with pytest.raises(ModelError, match="size of their input"):
             self.apply(path, window=32, overlap=8)
 

@@ -144,7 +144,10 @@ def test_classes_left_out_of_the_order_are_ignored_not_background(tmp_path, back
     features = [*TWO, (box(GRID, 30, 20, 5, 5), {"class": "cloud"})]
     raster = np.zeros((30, 40), np.uint8)
     raster[3:7, 2:7], raster[10:16, 20:26], raster[20:25, 30:35] = 1, 2, 3
-    for source, order in ((write_layer(tmp_path / "a.gpkg", features, GRID.crs), "land, water"), (write_raster(tmp_path / "a.tif", raster, GRID, 0), "1, 2")):
+    for source, order in (
+        (write_layer(tmp_path / "a.gpkg", features, GRID.crs), "land, water"),
+        (write_raster(tmp_path / "a.tif", raster, GRID, 0), "1, 2"),
+    ):
         pixels = opened(source, order=order, background=background).read(GRID)
         assert count(pixels, 3 if background else 2) == ([25, 1200 - 81, 20, 36] if background else [1200 - 56, 20, 36])
         assert not pixels[20:25, 30:35].any()
@@ -152,14 +155,24 @@ def test_classes_left_out_of_the_order_are_ignored_not_background(tmp_path, back
 
 def test_layers_and_filters_of_qgis(tmp_path):
     path = write_layer(tmp_path / "a.gpkg", [(TWO[0][0], {"class": "x"}), (TWO[1][0], {"class": "y"})], GRID.crs, layer="other")
-    write_layer(path, [(w, {**v, "role": r}) for (w, v), r in zip([*TWO, (box(GRID, 0, 0, 1, 1), {"class": "land"})], ("a", "a", "b|c=d"))], GRID.crs, layer="second one")
+    write_layer(
+        path,
+        [(w, {**v, "role": r}) for (w, v), r in zip([*TWO, (box(GRID, 0, 0, 1, 1), {"class": "land"})], ("a", "a", "b|c=d"))],
+        GRID.crs,
+        layer="second one",
+    )
     assert [c.name for c in opened(path + "|layername=other").classes] == ["x", "y"]
     assert [c.name for c in opened(path + "|layerid=1").classes] == ["land", "water"]
     assert count(opened(path + "|layername=second one").read(GRID)) == [1200 - 57, 21, 36]
     assert count(opened(path + "|layername=second one|subset=\"role\" = 'a'").read(GRID)) == [1200 - 56, 20, 36]
     with pytest.raises(LabelError, match="one class"):  # the bar and the sign = belong to the filter
         opened(path + "|layername=second one|subset=role = 'b|c=d'")
-    for bad, told in (("|layername=nix", "no layer 'nix'.*other, second one"), ("|layerid=7", "no layer '7'"), ("|layerid=x", "no layer 'x'"), ("|layername=other|subset=nix = 3", "filter")):
+    for bad, told in (
+        ("|layername=nix", "no layer 'nix'.*other, second one"),
+        ("|layerid=7", "no layer '7'"),
+        ("|layerid=x", "no layer 'x'"),
+        ("|layername=other|subset=nix = 3", "filter"),
+    ):
         with pytest.raises(LabelError, match=told):
             opened(path + bad)
 
@@ -228,7 +241,10 @@ def test_a_missing_crs_is_told(tmp_path):
 def test_curves_and_heights_are_labels_too(tmp_path):
     x, y = GRID.to_map(20, 15)
     curve = f"CURVEPOLYGON(CIRCULARSTRING({x - 50} {y},{x + 50} {y},{x - 50} {y}))"
-    features = [(curve, {"class": "water"}), (box(GRID, 0, 0, 5, 5).replace("POLYGON", "POLYGON Z").replace(",", " 7,").replace("))", " 7))"), {"class": "land"})]
+    features = [
+        (curve, {"class": "water"}),
+        (box(GRID, 0, 0, 5, 5).replace("POLYGON", "POLYGON Z").replace(",", " 7,").replace("))", " 7))"), {"class": "land"}),
+    ]
     pixels = opened(write_layer(tmp_path / "a.gpkg", features, GRID.crs)).read(GRID)
     assert (pixels == 1).sum() == 25 and abs((pixels == 2).sum() - np.pi * 25) < 5
 

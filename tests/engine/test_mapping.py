@@ -59,7 +59,9 @@ class TestTwoClasses:
         model = water_model(tmp_path / "m.onnx", threshold=0.45)
         lines = []
         config = InferConfig(window=32, overlap=8, device="cpu", threshold=threshold)
-        mapped = map_classes(path, model, str(tmp_path / "c.tif"), config, probability=str(tmp_path / "p.tif"), progress=lambda f, m="": lines.append(m))
+        mapped = map_classes(
+            path, model, str(tmp_path / "c.tif"), config, probability=str(tmp_path / "p.tif"), progress=lambda f, m="": lines.append(m)
+        )
         dataset, (found,) = opened(tmp_path / "c.tif")
         (chances,) = opened(tmp_path / "p.tif")[1]
         holes = image[0] == -9999
@@ -76,11 +78,18 @@ class TestTwoClasses:
         assert band.GetColorTable().GetColorEntry(1) == (10, 20, 30, 255)
         assert chance_band.RasterCount == 1 and chance_band.GetRasterBand(1).GetNoDataValue() == -1
         assert chance_band.GetRasterBand(1).GetDescription() == "probability of water"
-        assert mapped.nodata == holes.sum() and mapped.pixels == ((found == 0).sum(), (found == 1).sum()) and mapped.provider == "CPUExecutionProvider"
+        assert (
+            mapped.nodata == holes.sum()
+            and mapped.pixels == ((found == 0).sum(), (found == 1).sum())
+            and mapped.provider == "CPUExecutionProvider"
+        )
         tags = dataset.GetMetadata()
         assert tags["WATERDL_VERSION"] == version() and float(tags["WATERDL_THRESHOLD"]) == (threshold or 0.45)
         assert tags["WATERDL_MODEL"] == f"m.onnx {bundle.file_hash(model)}" and tags["WATERDL_SOURCE"] == "scene.tif"
-        assert json.loads(tags["WATERDL_SETTINGS"])["overlap"] == 8 and [c["name"] for c in json.loads(tags["WATERDL_CLASSES"])] == ["land", "water"]
+        assert json.loads(tags["WATERDL_SETTINGS"])["overlap"] == 8 and [c["name"] for c in json.loads(tags["WATERDL_CLASSES"])] == [
+            "land",
+            "water",
+        ]
         assert dataset.GetGeoTransform() == road.UTM and "UTM zone 12N" in dataset.GetProjection()
         assert any("CPU" in line and "32 px" in line for line in lines) and any("land" in line and "%" in line for line in lines)
 
@@ -103,7 +112,9 @@ class TestTwoClasses:
         node = helper.make_node("Div", ["image", "image"], ["out"])
         model = road.onnx_file(tmp_path / "m.onnx", [node], props={"waterdl": road.waterdl()})
         image = RNG.integers(0, 2, (1, 40, 40)).astype(np.float32)
-        mapped = map_classes(road.tif(tmp_path / "a.tif", image), model, str(tmp_path / "c.tif"), SMALL, probability=str(tmp_path / "p.tif"))
+        mapped = map_classes(
+            road.tif(tmp_path / "a.tif", image), model, str(tmp_path / "c.tif"), SMALL, probability=str(tmp_path / "p.tif")
+        )
         assert np.array_equal(opened(tmp_path / "c.tif")[1], np.where(image == 0, 255, 1)) and mapped.nodata == (image == 0).sum()
         assert np.array_equal(opened(tmp_path / "p.tif")[1], np.where(image == 0, -1, 1))
 
@@ -112,7 +123,15 @@ class TestTwoClasses:
         left, top, pixel = 500000, 4500000, 10
         ring = [[left + pixel * c, top - pixel * r] for c, r in ((20, 5), (60, 5), (60, 30), (20, 30), (20, 5))]
         crs = {"type": "name", "properties": {"name": "urn:ogc:def:crs:EPSG::32612"}}
-        area.write_text(json.dumps({"type": "FeatureCollection", "crs": crs, "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}]}))
+        area.write_text(
+            json.dumps(
+                {
+                    "type": "FeatureCollection",
+                    "crs": crs,
+                    "features": [{"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}],
+                }
+            )
+        )
         model = water_model(tmp_path / "m.onnx")
         map_classes(scene[0], model, str(tmp_path / "c.tif"), SMALL, area=str(area))
         map_classes(scene[0], model, str(tmp_path / "all.tif"), SMALL)
@@ -137,7 +156,11 @@ class TestSeveralClasses:
     def test_the_most_probable_one_by_its_own_value(self, tmp_path):
         image = RNG.random((3, 60, 45)).astype(np.float32)
         mapped = map_classes(
-            road.tif(tmp_path / "a.tif", image), classes_model(tmp_path / "m.onnx"), str(tmp_path / "c.tif"), SMALL, probability=str(tmp_path / "p.tif")
+            road.tif(tmp_path / "a.tif", image),
+            classes_model(tmp_path / "m.onnx"),
+            str(tmp_path / "c.tif"),
+            SMALL,
+            probability=str(tmp_path / "p.tif"),
         )
         dataset, found = opened(tmp_path / "c.tif")
         assert np.array_equal(found[0], np.array([3, 7, 0])[image.argmax(0)])
@@ -156,14 +179,22 @@ class TestSeveralClasses:
 
     def test_254_as_the_highest_value(self, tmp_path):
         image = RNG.random((2, 20, 20)).astype(np.float32)
-        map_classes(road.tif(tmp_path / "a.tif", image), classes_model(tmp_path / "m.onnx", ("a", "b"), (0, 254)), str(tmp_path / "c.tif"), SMALL)
+        map_classes(
+            road.tif(tmp_path / "a.tif", image), classes_model(tmp_path / "m.onnx", ("a", "b"), (0, 254)), str(tmp_path / "c.tif"), SMALL
+        )
         dataset, found = opened(tmp_path / "c.tif")
         assert set(np.unique(found)) == {0, 254} and dataset.GetRasterBand(1).GetCategoryNames()[254] == "b"
 
     def test_a_model_from_elsewhere(self, tmp_path):
         image = RNG.integers(0, 255, (3, 40, 40), np.uint8)
         props = {"class_names": {"0": "land", "1": "water", "2": "ice"}, "model_type": '"Segmentor"'}
-        mapped = map_classes(road.tif(tmp_path / "a.tif", image), road.identity(tmp_path / "m.onnx", 3, props=props), str(tmp_path / "c.tif"), SMALL, probability=str(tmp_path / "p.tif"))
+        mapped = map_classes(
+            road.tif(tmp_path / "a.tif", image),
+            road.identity(tmp_path / "m.onnx", 3, props=props),
+            str(tmp_path / "c.tif"),
+            SMALL,
+            probability=str(tmp_path / "p.tif"),
+        )
         assert [c.name for c in mapped.classes] == ["land", "water", "ice"]
         assert np.allclose(opened(tmp_path / "p.tif")[1], image / 255, atol=1e-6)
         assert np.array_equal(opened(tmp_path / "c.tif")[1][0], image.argmax(0))
@@ -267,7 +298,9 @@ def test_memory_does_not_grow_with_the_raster(tmp_path):
     config = InferConfig(window=512, overlap=16, batch_size=2, device="cpu")
     tracemalloc.start()
     try:
-        mapped = map_classes(str(tmp_path / "a.tif"), water_model(tmp_path / "m.onnx"), str(tmp_path / "c.tif"), config, probability=str(tmp_path / "p.tif"))
+        mapped = map_classes(
+            str(tmp_path / "a.tif"), water_model(tmp_path / "m.onnx"), str(tmp_path / "c.tif"), config, probability=str(tmp_path / "p.tif")
+        )
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()

@@ -49,7 +49,10 @@ class TestSketch:
         values = np.sort(data(kind).astype(np.float64))
         got = sketch_of(values).quantiles(SHARES)
         rank = SHARES * len(values)
-        low, high = values[np.clip(np.floor(rank).astype(int) - 1, 0, None)], values[np.clip(np.ceil(rank).astype(int), None, len(values) - 1)]
+        low, high = (
+            values[np.clip(np.floor(rank).astype(int) - 1, 0, None)],
+            values[np.clip(np.ceil(rank).astype(int), None, len(values) - 1)],
+        )
         assert (got >= low - np.abs(low) / 1024).all() and (got <= high + np.abs(high) / 1024).all()
         assert (np.diff(got) >= 0).all() and got[0] >= values[0] and got[-1] == values[-1]
 
@@ -68,7 +71,9 @@ class TestSketch:
         values = data(kind).astype(np.float64)
         for pieces in (1, 7, 400):
             sketch = sketch_of(values, pieces)
-            assert sketch.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-9 * values.std()) and sketch.std == pytest.approx(values.std(), rel=1e-9)
+            assert sketch.mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-9 * values.std()) and sketch.std == pytest.approx(
+                values.std(), rel=1e-9
+            )
             assert (sketch.number, sketch.low, sketch.high) == (len(values), values.min(), values.max())
 
     @pytest.mark.parametrize("kind", KINDS)
@@ -167,13 +172,18 @@ class TestSchemes:
             results.append(normalisation.apply(pixels, valid))
         assert all(np.array_equal(r, results[0]) for r in results) and np.isfinite(results[0]).all()
         median = np.median(values)
-        assert results[0][0, 0, 0] == pytest.approx(normalisation.apply(np.full((1, 1, 1), median), np.ones((1, 1, 1), bool))[0, 0, 0], abs=0.01, rel=0.01)
+        assert results[0][0, 0, 0] == pytest.approx(
+            normalisation.apply(np.full((1, 1, 1), median), np.ones((1, 1, 1), bool))[0, 0, 0], abs=0.01, rel=0.01
+        )
 
     @pytest.mark.parametrize("dtype", ["uint8", "uint16", "int32", "float32", "float64"])
     def test_nothing_is_done_to_raw_pixels(self, dtype):
         pixels = np.array([[[0, 1, 200, 77]]], dtype)
         valid = pixels != 77
-        for given in (Normalisation.identity(1), Normalisation("percentile_clipped", ({"fill": 0.0, "low": 3.0, "high": 5.0},), in_graph=True)):
+        for given in (
+            Normalisation.identity(1),
+            Normalisation("percentile_clipped", ({"fill": 0.0, "low": 3.0, "high": 5.0},), in_graph=True),
+        ):
             assert np.array_equal(given.apply(pixels, valid), np.where(valid, pixels, 0).astype(np.float32))
         assert Normalisation.identity(1).apply(pixels, valid, np.float64).dtype == np.float64
 
@@ -280,4 +290,7 @@ def test_transform_in_plain_numbers():
     assert np.allclose(transform("percentile_clipped", {"low": 10.0, "high": 20.0}, np.array([0, 15.0, 30])), [0, 0.5, 1])
     sigmoid = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
     assert np.allclose(transform("dynamic_world_nolog", {"low": 0.0, "high": 1.0}, np.array([0.0, 1.0])), [sigmoid(-1), sigmoid(4)])
-    assert np.allclose(transform("dynamic_world", {"low": 0.0, "high": np.log(10), "floor": 0.1}, np.array([1.0, 10, -5])), [sigmoid(-1), sigmoid(4), sigmoid(-6)])
+    assert np.allclose(
+        transform("dynamic_world", {"low": 0.0, "high": np.log(10), "floor": 0.1}, np.array([1.0, 10, -5])),
+        [sigmoid(-1), sigmoid(4), sigmoid(-6)],
+    )

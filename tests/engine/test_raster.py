@@ -78,7 +78,9 @@ class TestReading:
     def test_nodata_of_each_band_is_its_own(self, tmp_path):
         pixels = RNG.integers(0, 4, (3, 20, 20), np.uint8)
         tif(tmp_path / "a.tif", pixels)
-        parts = [gdal.Translate(str(tmp_path / f"{i}.tif"), str(tmp_path / "a.tif"), bandList=[i + 1], noData=n) for i, n in ((0, 0), (1, 3))]
+        parts = [
+            gdal.Translate(str(tmp_path / f"{i}.tif"), str(tmp_path / "a.tif"), bandList=[i + 1], noData=n) for i, n in ((0, 0), (1, 3))
+        ]
         third = gdal.Translate(str(tmp_path / "2.tif"), str(tmp_path / "a.tif"), bandList=[3])
         gdal.BuildVRT(str(tmp_path / "a.vrt"), [*parts, third], separate=True).FlushCache()
         with Raster(str(tmp_path / "a.vrt")) as raster:
@@ -131,7 +133,15 @@ class TestReading:
 class TestChoosingBands:
     def test_numbers_ranges_and_names(self, tmp_path):
         names = ["B2", "B3", "B8", "slope"]
-        for text, expected in {"": [1, 2, 3, 4], "2": [2], "1-3": [1, 2, 3], "4,1": [4, 1], " 3 ; B2, slope ": [3, 1, 4], "2,2": [2, 2], "1 - 2,": [1, 2]}.items():
+        for text, expected in {
+            "": [1, 2, 3, 4],
+            "2": [2],
+            "1-3": [1, 2, 3],
+            "4,1": [4, 1],
+            " 3 ; B2, slope ": [3, 1, 4],
+            "2,2": [2, 2],
+            "1 - 2,": [1, 2],
+        }.items():
             assert parse_bands(text, names) == expected
         pixels = RNG.integers(0, 255, (4, 5, 5), np.uint8)
         with Raster(tif(tmp_path / "a.tif", pixels, names=names), "slope,1-2") as raster:
@@ -285,7 +295,9 @@ class TestStack:
         scene = tif(tmp_path / "a.tif", np.zeros((1, 20, 20), np.uint8))
         pixels = RNG.integers(0, 3, (2, 40, 40)).astype(np.int16)
         tif(tmp_path / "b.tif", pixels, transform=(499900, 10, 0, 4500100, 0, -10))
-        parts = [gdal.Translate(str(tmp_path / f"{i}.tif"), str(tmp_path / "b.tif"), bandList=[i + 1], noData=n) for i, n in ((0, 0), (1, 2))]
+        parts = [
+            gdal.Translate(str(tmp_path / f"{i}.tif"), str(tmp_path / "b.tif"), bandList=[i + 1], noData=n) for i, n in ((0, 0), (1, 2))
+        ]
         gdal.BuildVRT(str(tmp_path / "b.vrt"), parts, separate=True).FlushCache()
         with Stack(scene, [str(tmp_path / "b.vrt")], resampling="nearest") as stack:
             got, valid = whole(stack)
@@ -297,7 +309,11 @@ class TestStack:
         other = tif(tmp_path / "b.tif", np.full((1, 30, 30), 5, np.uint16), transform=(500100.0, 10, 0, 4500000.0, 0, -10))
         with Stack(scene, [other]) as stack:
             got, valid = whole(stack)
-        assert stack.dtype == np.uint16 and np.array_equal(valid[1], np.broadcast_to(np.arange(30) >= 10, (30, 30))) and (got[1][valid[1]] == 5).all()
+        assert (
+            stack.dtype == np.uint16
+            and np.array_equal(valid[1], np.broadcast_to(np.arange(30) >= 10, (30, 30)))
+            and (got[1][valid[1]] == 5).all()
+        )
 
     def test_bands_count_on_through_the_rasters(self, tmp_path):
         a, b = RNG.integers(0, 255, (2, 9, 9), np.uint8), RNG.integers(0, 255, (3, 9, 9), np.uint8)
@@ -319,7 +335,9 @@ class TestStack:
     def test_rounds_to_the_nearest(self, tmp_path):
         """Three quarters of the way between whole numbers."""
         scene = tif(tmp_path / "a.tif", np.zeros((1, 20, 20), np.uint8))
-        other = tif(tmp_path / "b.tif", np.broadcast_to(np.arange(60, dtype=np.int16), (1, 60, 60)), transform=(499902.5, 10, 0, 4500100.0, 0, -10))
+        other = tif(
+            tmp_path / "b.tif", np.broadcast_to(np.arange(60, dtype=np.int16), (1, 60, 60)), transform=(499902.5, 10, 0, 4500100.0, 0, -10)
+        )
         with Stack(scene, [other]) as stack:
             assert np.array_equal(whole(stack)[0][1], np.broadcast_to(np.arange(20) + 10, (20, 20)))
 
@@ -393,7 +411,10 @@ class TestAreas:
         s, e = np.sin(np.deg2rad(latitude)), math.sqrt(e2)
         return a * a * (1 - e2) / 2 * (s / (1 - e2 * s * s) - np.log((1 - e * s) / (1 + e * s)) / (2 * e))
 
-    @pytest.mark.parametrize(("size", "transform"), [((100, 80), (-112, 3e-4, 0, 41, 0, -3e-4)), ((360, 180), (-180, 1, 0, 90, 0, -1)), ((50, 40), (10, 0.1, 0, -60, 0, 0.1))])
+    @pytest.mark.parametrize(
+        ("size", "transform"),
+        [((100, 80), (-112, 3e-4, 0, 41, 0, -3e-4)), ((360, 180), (-180, 1, 0, 90, 0, -1)), ((50, 40), (10, 0.1, 0, -60, 0, 0.1))],
+    )
     def test_geographic_cells(self, size, transform):
         areas = Grid(*size, transform, wkt(4326)).areas_m2()
         lines = transform[3] + transform[5] * np.arange(size[1] + 1)
@@ -419,7 +440,9 @@ class TestAreas:
         assert np.allclose(Grid(400, 300, (4e6, 1000, 0, 3e6, 0, -1000), wkt(3035)).areas_m2(), 1e6, rtol=1e-3)
         assert np.allclose(Grid(40, 30, (4e6, 30, 0, 3e6, 0, -30), wkt(3035)).areas_m2(), 900, rtol=1e-5)
 
-    @pytest.mark.parametrize(("epsg", "transform"), [(4326, (-112, 0.01, 0, 41, 0, -0.01)), (3857, (0, 500, 0, 8e6, 0, -500)), (32612, UTM), (0, UTM)])
+    @pytest.mark.parametrize(
+        ("epsg", "transform"), [(4326, (-112, 0.01, 0, 41, 0, -0.01)), (3857, (0, 500, 0, 8e6, 0, -500)), (32612, UTM), (0, UTM)]
+    )
     def test_windows_agree_with_the_whole(self, epsg, transform):
         grid = Grid(123, 77, transform, wkt(epsg) if epsg else "")
         everything = grid.areas_m2()
@@ -437,7 +460,9 @@ class TestAreas:
 
 
 def write(path, pixels, size=100, grid=None, nodata=None, **more):
-    with Writer(str(path), grid or Grid(pixels.shape[2], pixels.shape[1], UTM, wkt(32612)), len(pixels), pixels.dtype, nodata, **more) as writer:
+    with Writer(
+        str(path), grid or Grid(pixels.shape[2], pixels.shape[1], UTM, wkt(32612)), len(pixels), pixels.dtype, nodata, **more
+    ) as writer:
         for window in blocks(pixels.shape[2], pixels.shape[1], size):
             writer.write(window, pixels[(slice(None), *window.slices)])
 
@@ -469,7 +494,9 @@ class TestWriter:
         )  # fmt: skip
         dataset = gdal.Open(str(tmp_path / "a.tif"))
         band = dataset.GetRasterBand(1)
-        assert band.GetNoDataValue() == 255 and band.GetDescription() == "class" and band.GetCategoryNames() == ["land", "", "Wasser größer"]
+        assert (
+            band.GetNoDataValue() == 255 and band.GetDescription() == "class" and band.GetCategoryNames() == ["land", "", "Wasser größer"]
+        )
         assert band.GetColorTable().GetColorEntry(2) == (4, 5, 6, 255) and dataset.GetMetadataItem("WATERDL_MODEL") == 'm "x" <é>'
         assert dataset.GetMetadataItem("N") == "3" and dataset.GetMetadataItem("TIFFTAG_IMAGEDESCRIPTION") == "words"
         assert [band.GetOverview(i).XSize for i in range(band.GetOverviewCount())] == [300]
@@ -582,7 +609,9 @@ def small_disk(tmp_path):
     def mount(kilobytes, *options):
         where = tmp_path / f"disk{len(made)}"
         where.mkdir()
-        run = subprocess.run(["mount", "-t", "tmpfs", "-o", ",".join([f"size={kilobytes}k", *options]), "tmpfs", str(where)], capture_output=True, text=True)
+        run = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", ",".join([f"size={kilobytes}k", *options]), "tmpfs", str(where)], capture_output=True, text=True
+        )
         if run.returncode:
             pytest.skip(f"no small disk can be mounted here: {run.stderr.strip()}")
         made.append(where)
@@ -594,7 +623,9 @@ def small_disk(tmp_path):
 
 
 class TestFullDisk:
-    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # GDAL's own, while a dataset that can't be written closes
+    @pytest.mark.filterwarnings(
+        "ignore::pytest.PytestUnraisableExceptionWarning"
+    )  # GDAL's own, while a dataset that can't be written closes
     def test_of_any_size_there_is_a_whole_file_or_an_error_and_none(self, small_disk, gdal_mode):
         rng = np.random.default_rng(1)
         pixels = rng.integers(0, 255, (1, 600, 600)).astype(np.uint8)
@@ -610,7 +641,9 @@ class TestFullDisk:
             else:
                 dataset = gdal.Open(str(where / "a.tif"))
                 assert dataset.GetMetadataItem("key") == "value"  # first: GDAL 3.6 reads the names of classes only after this
-                assert np.array_equal(dataset.ReadAsArray(), pixels[0]) and dataset.GetRasterBand(1).GetCategoryNames() == ["a", "b"], kilobytes
+                assert np.array_equal(dataset.ReadAsArray(), pixels[0]) and dataset.GetRasterBand(1).GetCategoryNames() == ["a", "b"], (
+                    kilobytes
+                )
                 assert np.array_equal(dataset.GetRasterBand(1).GetOverview(0).ReadAsArray(), pixels[0, ::2, ::2]), kilobytes
                 del dataset
                 results.append(True)
@@ -638,7 +671,9 @@ class TestChips:
         assert left(tmp_path) == ["a.tif"]  # the mask is inside
         with Raster(str(tmp_path / "a.tif")) as raster:
             got, seen = whole(raster)
-            assert raster.dtype == dtype and got.tobytes() == pixels.tobytes() and np.array_equal(seen, np.broadcast_to(valid, pixels.shape))
+            assert (
+                raster.dtype == dtype and got.tobytes() == pixels.tobytes() and np.array_equal(seen, np.broadcast_to(valid, pixels.shape))
+            )
             assert raster.grid.same_pixels(grid) and [b.name for b in raster.bands] == ["a", "b", "Band 3", "Band 4"]
 
     def test_the_mask_setting_of_others_is_left_alone(self, tmp_path):

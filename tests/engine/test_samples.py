@@ -132,7 +132,10 @@ def test_augmentation_is_drawn_per_epoch_and_seed(folder):
     assert not np.array_equal(images(0, 3), images(0, 4)) and not np.array_equal(images(0, 3), images(1, 3))
 
 
-@pytest.mark.parametrize("number, size, expected", [(10, 4, [4, 4, 4]), (10, 5, [5, 5]), (10, 10, [10]), (10, 16, [10]), (1, 4, [2]), (1, 1, [1]), (3, 2, [2, 2]), (3, 1, [1, 1, 1])])
+@pytest.mark.parametrize(
+    "number, size, expected",
+    [(10, 4, [4, 4, 4]), (10, 5, [5, 5]), (10, 10, [10]), (10, 16, [10]), (1, 4, [2]), (1, 1, [1]), (3, 2, [2, 2]), (3, 1, [1, 1, 1])],
+)
 def test_batches_of_training_are_full(folder, number, size, expected):
     samples = opened(folder)
     samples.chosen = samples.chosen[:number]

@@ -119,7 +119,15 @@ def settings(**changes):
 def level_chips(folder, number=20):
     rng = np.random.default_rng(0)
     images = (rng.uniform(0, 100, (number, 2, 1, 1)) + rng.uniform(0, 20, (number, 2, 16, 16))).astype(np.float32)
-    return images, chips_folder(folder, images, None, ["train"] * (number - 5) + ["validation"] * 5, classes=(), task="level", values=images[:, 0].mean((1, 2)) / 100)
+    return images, chips_folder(
+        folder,
+        images,
+        None,
+        ["train"] * (number - 5) + ["validation"] * 5,
+        classes=(),
+        task="level",
+        values=images[:, 0].mean((1, 2)) / 100,
+    )
 
 
 def run_file(path, images):
@@ -135,7 +143,12 @@ def test_one_number_per_chip(tmp_path):
     assert run.evaluation.figures()["mae"] == pytest.approx(min(figures), rel=1e-5) and (tmp_path / "r.html").exists()
     session, _ = run_file(tmp_path / "m.onnx", np.zeros((1, 2, 16, 16), np.float32))
     info = bundle.ModelInfo.from_json(parse_json(session.get_modelmeta().custom_metadata_map["waterdl"], "x"))
-    assert (info.task, info.classes, info.architecture, info.arguments) == ("level", (), "mean", {}) and "model_type" not in session.get_modelmeta().custom_metadata_map
+    assert (info.task, info.classes, info.architecture, info.arguments) == (
+        "level",
+        (),
+        "mean",
+        {},
+    ) and "model_type" not in session.get_modelmeta().custom_metadata_map
     assert info.training["figures"]["mae"] == pytest.approx(min(figures), rel=1e-5)
     normal = info.normalisation.apply(images[7], np.ones(images[7].shape, bool))
     _, given = run_file(tmp_path / "m.onnx", np.stack([normal] * 3))  # any batch
@@ -158,7 +171,9 @@ def test_one_number_per_chip_resumes_and_warms_up_like_any_other(tmp_path):
     train.train(path, str(tmp_path / "b.onnx"), config)
     assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes()
     warm = train.train(path, str(tmp_path / "w.onnx"), settings(epochs=1, learning_rate=1e-7, initial_weights=str(tmp_path / "a.onnx")))
-    assert warm.history[0]["mae"] == pytest.approx(train.train(path, str(tmp_path / "c.onnx"), config).evaluation.figures()["mae"], rel=1e-3)
+    assert warm.history[0]["mae"] == pytest.approx(
+        train.train(path, str(tmp_path / "c.onnx"), config).evaluation.figures()["mae"], rel=1e-3
+    )
 
 
 def test_a_raster_of_numbers(tmp_path):

@@ -32,7 +32,15 @@ pytestmark = pytest.mark.usefixtures("tiny")
 
 
 def settings(**changes):
-    quick = {"architecture": "tiny", "epochs": 3, "batch_size": 4, "learning_rate": 0.02, "mixed_precision": False, "threads": 1, "device": "cpu"}
+    quick = {
+        "architecture": "tiny",
+        "epochs": 3,
+        "batch_size": 4,
+        "learning_rate": 0.02,
+        "mixed_precision": False,
+        "threads": 1,
+        "device": "cpu",
+    }
     return TrainConfig(**{**quick, **changes})
 
 
@@ -143,7 +151,9 @@ def test_a_killed_run_goes_on_to_the_same_result(tmp_path, folder, where):
     assert "Going on after epoch 2 of an interrupted run." in said
     assert output.read_bytes() == (tmp_path / "unbroken.onnx").read_bytes()
     assert (tmp_path / "m.safetensors").read_bytes() == (tmp_path / "unbroken.safetensors").read_bytes()
-    assert [{k: v for k, v in row.items() if k != "seconds"} for row in run.history] == [{k: v for k, v in row.items() if k != "seconds"} for row in unbroken.history]
+    assert [{k: v for k, v in row.items() if k != "seconds"} for row in run.history] == [
+        {k: v for k, v in row.items() if k != "seconds"} for row in unbroken.history
+    ]
     assert not (tmp_path / "m.training").exists()
 
 
@@ -178,7 +188,9 @@ def test_a_run_without_validation_goes_on_too(tmp_path):
     train.train(path, str(tmp_path / "a.onnx"), config)
     begun(path, tmp_path / "b.onnx", config)
     run = train.train(path, str(tmp_path / "b.onnx"), config, report=str(tmp_path / "r.html"))
-    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes() and all(math.isnan(r["loss_valid"]) for r in run.history)
+    assert (tmp_path / "a.onnx").read_bytes() == (tmp_path / "b.onnx").read_bytes() and all(
+        math.isnan(r["loss_valid"]) for r in run.history
+    )
 
 
 def test_other_settings_or_chips_start_anew(tmp_path, folder):
@@ -343,7 +355,11 @@ def test_rates_and_losses_follow_the_stages(tmp_path, folder, monkeypatch):
     monkeypatch.setattr(train._Trainer, "_optimiser", watched)
     monkeypatch.setattr(segmentation.Segmentation, "criterion", lambda self, loss, w: (losses.append(loss), criterion(self, loss, w))[1])
     stages = '[{"loss": "bce_dice", "epochs": 2, "lr": 0.02}, {"loss": "lovasz", "epochs": 1, "lr": 0.004}]'
-    for schedule, factor in (("polynomial", lambda s: (1 - s) ** 0.9), ("cosine", lambda s: 0.5 + 0.5 * math.cos(math.pi * s)), ("constant", lambda s: 1)):
+    for schedule, factor in (
+        ("polynomial", lambda s: (1 - s) ** 0.9),
+        ("cosine", lambda s: 0.5 + 0.5 * math.cos(math.pi * s)),
+        ("constant", lambda s: 1),
+    ):
         rates.clear()
         losses.clear()
         run = train.train(folder, str(tmp_path / f"{schedule}.onnx"), settings(stages=stages, schedule=schedule))
@@ -410,7 +426,13 @@ def test_chips_without_any_label_do_no_harm(tmp_path):
 def test_a_single_chip(tmp_path, network):
     images, labels = bright_is_water(1)
     said = []
-    run = train.train(chips_folder(tmp_path / "a", images, labels), str(tmp_path / "m.onnx"), settings(architecture=network, epochs=2, batch_size=1), lambda f, m="": said.append(m), str(tmp_path / "r.html"))
+    run = train.train(
+        chips_folder(tmp_path / "a", images, labels),
+        str(tmp_path / "m.onnx"),
+        settings(architecture=network, epochs=2, batch_size=1),
+        lambda f, m="": said.append(m),
+        str(tmp_path / "r.html"),
+    )
     assert math.isnan(run.history[0]["loss_valid"]) and (tmp_path / "r.html").exists() and any("lowest training loss" in m for m in said)
     assert run.best_epoch == int(np.argmin([r["loss_train"] for r in run.history])) + 1
 
@@ -433,12 +455,23 @@ def test_class_weights(tmp_path, folder):
 def test_going_on_from_an_own_model(tmp_path, folder):
     first = train.train(folder, str(tmp_path / "a.onnx"), settings(epochs=8))
     fresh = train.train(folder, str(tmp_path / "b.onnx"), settings(epochs=1, learning_rate=1e-4))
-    warm = train.train(folder, str(tmp_path / "c.onnx"), settings(epochs=1, learning_rate=1e-4, initial_weights=str(tmp_path / "a.onnx"), normalisation="minmax"))
+    warm = train.train(
+        folder,
+        str(tmp_path / "c.onnx"),
+        settings(epochs=1, learning_rate=1e-4, initial_weights=str(tmp_path / "a.onnx"), normalisation="minmax"),
+    )
     assert warm.history[0]["miou"] > fresh.history[0]["miou"] + 0.1 and warm.history[0]["miou"] > first.history[-1]["miou"] - 0.05
-    assert OnnxModel(str(tmp_path / "c.onnx")).info.normalisation == OnnxModel(str(tmp_path / "a.onnx")).info.normalisation  # goes with the weights
+    assert (
+        OnnxModel(str(tmp_path / "c.onnx")).info.normalisation == OnnxModel(str(tmp_path / "a.onnx")).info.normalisation
+    )  # goes with the weights
     said = []
     three = make(tmp_path / "three", classes=3)
-    train.train(three, str(tmp_path / "d.onnx"), settings(epochs=1, learning_rate=1e-7, initial_weights=str(tmp_path / "a.safetensors")), lambda f, m="": said.append(m))
+    train.train(
+        three,
+        str(tmp_path / "d.onnx"),
+        settings(epochs=1, learning_rate=1e-7, initial_weights=str(tmp_path / "a.safetensors")),
+        lambda f, m="": said.append(m),
+    )
     a, d = weights(tmp_path / "a.onnx"), weights(tmp_path / "d.onnx")
     assert any("except for the last layer" in m for m in said) and d["head.weight"].shape[0] == 3
     assert all(torch.allclose(a[k], d[k], atol=1e-5) for k in a if k.endswith("weight") and not k.startswith("head"))
@@ -450,7 +483,9 @@ def test_initial_weights_that_do_not_fit(tmp_path, folder):
     broken = {k: torch.full_like(v, math.nan) if v.is_floating_point() else v for k, v in weights(tmp_path / "a.onnx").items()}
     state = checkpoint.load(str(tmp_path / "a.safetensors"))[1]
     checkpoint.save(str(tmp_path / "nan.safetensors"), broken, state)
-    checkpoint.save(str(tmp_path / "evil.safetensors"), weights(tmp_path / "a.onnx"), {**state, "normalisation": {"scheme": "minmax", "bands": "x"}})
+    checkpoint.save(
+        str(tmp_path / "evil.safetensors"), weights(tmp_path / "a.onnx"), {**state, "normalisation": {"scheme": "minmax", "bands": "x"}}
+    )
     (tmp_path / "lone.onnx").write_bytes((tmp_path / "a.onnx").read_bytes())
     (tmp_path / "text.safetensors").write_text("hello")
     for chips, name, changes, told in (
@@ -466,8 +501,15 @@ def test_initial_weights_that_do_not_fit(tmp_path, folder):
 def test_imagenet_files_of_torchvision(tmp_path, folder):
     torch.manual_seed(5)
     encoder = nets.build("unet", 3, 1, encoder="resnet18").encoder.state_dict()
-    save_file({**{k: v.contiguous() for k, v in encoder.items()}, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)}, str(tmp_path / "resnet18.safetensors"))
-    train.train(folder, str(tmp_path / "m.onnx"), settings(architecture="linknet", epochs=1, learning_rate=1e-7, initial_weights=str(tmp_path / "resnet18.safetensors")))
+    save_file(
+        {**{k: v.contiguous() for k, v in encoder.items()}, "fc.weight": torch.zeros(1000, 512), "fc.bias": torch.zeros(1000)},
+        str(tmp_path / "resnet18.safetensors"),
+    )
+    train.train(
+        folder,
+        str(tmp_path / "m.onnx"),
+        settings(architecture="linknet", epochs=1, learning_rate=1e-7, initial_weights=str(tmp_path / "resnet18.safetensors")),
+    )
     got = weights(tmp_path / "m.onnx")
     assert torch.allclose(got["encoder.layer3.0.conv1.weight"], encoder["layer3.0.conv1.weight"], atol=1e-5)
 
@@ -480,14 +522,18 @@ def test_the_map_shows_what_was_trained(tmp_path, scheme):
     """For each normalisation: probabilities of the raster road (model file, normalise, blend) = those of the trainer on the same chip."""
     rng = np.random.default_rng(3)
     images, labels = bright_is_water(8, bands=3)
-    images = (np.exp(images / 60) * rng.uniform(0.9, 1.1, images.shape)).astype(np.float32) if scheme != "none" else images / np.float32(255)
+    images = (
+        (np.exp(images / 60) * rng.uniform(0.9, 1.1, images.shape)).astype(np.float32) if scheme != "none" else images / np.float32(255)
+    )
     images[:, :, :3, :5] = np.nan
     path = chips_folder(tmp_path / "c", images, labels, ["train"] * 5 + ["validation"] * 3)
     run = train.train(path, str(tmp_path / "m.onnx"), settings(normalisation=scheme, epochs=8))
     info = OnnxModel(str(tmp_path / "m.onnx")).info
     assert info.normalisation.scheme == scheme and info.normalisation.in_graph == (scheme not in ("percentile", "minmax", "zscore", "none"))
     for i, chip in enumerate(run.validation):
-        map_classes(os.path.join(path, chip.image), str(tmp_path / "m.onnx"), "", InferConfig(overlap=0), probability=str(tmp_path / f"p{i}.tif"))
+        map_classes(
+            os.path.join(path, chip.image), str(tmp_path / "m.onnx"), "", InferConfig(overlap=0), probability=str(tmp_path / f"p{i}.tif")
+        )
         found, there, _ = read_raster(tmp_path / f"p{i}.tif")
         _, valid, own, _ = run.look(chip)
         np.testing.assert_array_equal(there, valid.all(axis=0))
@@ -499,7 +545,12 @@ def test_the_model_file_tells_how_it_was_made(tmp_path, folder):
     run = train.train(folder, str(tmp_path / "m.onnx"), settings(seed=7, card="# Lakes", licence="CC-BY-4.0"))
     info = OnnxModel(str(tmp_path / "m.onnx")).info
     assert (info.task, info.architecture, info.arguments, info.card, info.licence) == ("segmentation", "tiny", {}, "# Lakes", "CC-BY-4.0")
-    assert info.bands == (("B1", ""), ("B2", "")) and [c.name for c in info.classes] == ["land", "water"] and info.pixel_size_m == 10.0 and info.chip_size == 32
+    assert (
+        info.bands == (("B1", ""), ("B2", ""))
+        and [c.name for c in info.classes] == ["land", "water"]
+        and info.pixel_size_m == 10.0
+        and info.chip_size == 32
+    )
     told = info.training
     assert (told["seed"], told["chips"], told["validation_chips"], told["epochs"], told["best_epoch"]) == (7, 8, 2, 3, run.best_epoch)
     assert told["settings"] == settings(seed=7, card="# Lakes", licence="CC-BY-4.0").to_json() and len(told["data"]) == 16

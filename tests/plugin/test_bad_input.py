@@ -235,13 +235,21 @@ def test_hostile_metadata(refuses, classify, tmp_path, what):
     refuses("modelinfo", MODEL=path, REPORT=tmp_path / "info.html")
 
 
+SEGMENTOR = {"model_type": json.dumps("Segmentor")}
 FOREIGN = {
-    "detector": {"model_type": "Detector"}, "mean is text": {"model_type": "Segmentor", "standardization_mean": "x", "standardization_std": "y"},
-    "mean of other length": {"model_type": "Segmentor", "standardization_mean": [0.5], "standardization_std": [0.5]},
-    "std 0": {"model_type": "Segmentor", "standardization_mean": [0.5] * 4, "standardization_std": [0] * 4},
-    "names": {"model_type": "Segmentor", "class_names": 5}, "resolution": {"model_type": "Segmentor", "resolution": "coarse"},
-    "tile": {"model_type": "Segmentor", "tile_size": 10**15}, "threshold": {"model_type": "Segmentor", "seg_thresh": 50},
+    "detector": {"model_type": json.dumps("Detector")}, "mean is text": {**SEGMENTOR, "standardization_mean": json.dumps("x"), "standardization_std": json.dumps("y")},
+    "mean of other length": {**SEGMENTOR, "standardization_mean": [0.5], "standardization_std": [0.5]},
+    "std 0": {**SEGMENTOR, "standardization_mean": [0.5] * 4, "standardization_std": [0] * 4}, "names": {**SEGMENTOR, "class_names": 5},
+    "resolution": {**SEGMENTOR, "resolution": json.dumps("coarse")}, "tile": {**SEGMENTOR, "tile_size": 10**15}, "threshold": {**SEGMENTOR, "seg_thresh": 50},
+    "no JSON": {"model_type": "Segmentor"}, "nested": {**SEGMENTOR, "class_names": "[" * 100_000},
 }  # fmt: skip
+
+
+def test_deepness_metadata_that_is_sound(inside, classify):
+    """So that a refusal below is for what was spoilt."""
+    keys = {**SEGMENTOR, "class_names": {"0": "land", "1": "water"}, "standardization_mean": [0.5] * 4, "standardization_std": [0.5] * 4, "tile_size": 64, "resolution": 1000}
+    path = road.mean3(classify["OUTPUT"].with_suffix(".onnx"), 4, props=keys)
+    inside.run("classifyraster", **{**{k: str(v) for k, v in classify.items()}, "MODEL": path})
 
 
 @pytest.mark.parametrize("what", FOREIGN)

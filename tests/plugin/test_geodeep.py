@@ -78,8 +78,14 @@ def trained(inside, tmp_path_factory) -> SimpleNamespace:
     return SimpleNamespace(folder=folder, grid=grid, classes=classes, pixels=pixels, scene=scene, model=model)
 
 
-def ours(inside, scene, model, out, overlap: int) -> np.ndarray:
-    inside.run("classifyraster", INPUT=str(scene), MODEL=model, OVERLAP=overlap, BLENDING="crop", OUTPUT=str(out), THREADS=1)
+def seg_thresh(model) -> float:
+    import onnx
+
+    return float({prop.key: prop.value for prop in onnx.load(model).metadata_props}["seg_thresh"])
+
+
+def ours(inside, scene, model, out, overlap: int, **more) -> np.ndarray:
+    inside.run("classifyraster", INPUT=str(scene), MODEL=model, OVERLAP=overlap, BLENDING="crop", OUTPUT=str(out), THREADS=1, **more)
     return helpers.read_raster(out)[0][0]
 
 
@@ -96,12 +102,19 @@ def test_the_model_learned_something_to_compare(inside, trained, tmp_path):
 
 
 def test_one_window_agrees_in_every_pixel(inside, trained, tmp_path):
-    """A scene as large as the window: both feed the network the same 64 x 64 pixels."""
+    """A scene as large as the window: both feed the network the same 64 x 64 pixels, so that our probabilities, treated as GeoDeep says it
+    treats them, give its map in every pixel; and our own map agrees wherever a class reaches the threshold."""
     for row, col in ((0, 0), (64, 128), (128, 64)):
         part = tiled(tmp_path / f"part {row}.tif", trained.pixels[:, row : row + 64, col : col + 64], helpers.utm(64, 64))
-        mine = ours(inside, part, trained.model, tmp_path / f"ours {row}.tif", 0)
+        chance = tmp_path / f"chance {row}.tif"
+        mine = ours(inside, part, trained.model, tmp_path / f"ours {row}.tif", 0, PROBABILITY=str(chance))
         theirs = geodeep(part, trained.model, tmp_path / f"theirs {row}.npy")
-        assert theirs.shape == (64, 64) and len(np.unique(mine)) > 1 and np.array_equal(theirs, smoothed(mine))
+        given, _, _ = helpers.read_raster(chance)
+        threshold = seg_thresh(trained.model)
+        assert theirs.shape == (64, 64) and len(np.unique(mine)) > 1
+        assert np.array_equal(theirs, smoothed(np.where(given < threshold, 0, given).argmax(axis=0).astype(np.uint8)))
+        sure = given.max(axis=0) >= threshold
+        assert sure.mean() > 0.95 and (theirs == smoothed(mine))[sure].mean() >= 0.995
 
 
 def test_a_whole_scene_agrees(inside, trained, tmp_path):

@@ -78,12 +78,12 @@ def test_modelinfo_of_our_model(inside, model, tmp_path):
     for words in ("Metadata: Water DL", "unet encoder=resnet18", "0 land, 1 water", "On its validation chips: accuracy"):
         assert words in log
     page = (tmp_path / "info.html").read_text(encoding="utf-8")
-    assert "resnet18" in page and "http" not in re.sub(r"http://www\\.w3\\.org[^\"]*", "", page)
+    assert "resnet18" in page and "://" not in page
 
 
 def test_modelinfo_of_a_deepness_model(inside, tmp_path):
     keys = {
-        "model_type": "Segmentor", "class_names": {"0": "background", "1": "roads"}, "resolution": 21, "tile_size": 512, "seg_thresh": 0.4,
+        "model_type": json.dumps("Segmentor"), "class_names": {"0": "background", "1": "roads"}, "resolution": 21, "tile_size": 512, "seg_thresh": 0.4,
         "standardization_mean": [0.4, 0.4, 0.4], "standardization_std": [0.2, 0.2, 0.2],
     }  # fmt: skip
     done = inside.run("modelinfo", MODEL=road.mean3(tmp_path / "roads.onnx", 3, props=keys))

@@ -45,8 +45,20 @@ class ExportChips(WaterAlgorithm):
         from ..engine.export import export
 
         folder = data.output("OUTPUT")
-        manifest = export(data.rasters("INPUT"), data.labels("LABELS"), folder, config, stack=data.rasters("STACK"), area=data.vector("AREA"), progress=progress)
+        manifest = export(
+            data.rasters("INPUT"),
+            data.labels("LABELS"),
+            folder,
+            config,
+            stack=data.rasters("STACK"),
+            area=data.vector("AREA"),
+            progress=progress,
+        )
         catalogue = os.path.join(folder, "chips.gpkg")
         footprints = f"{catalogue}|layername=chips"
         data.offer("FOOTPRINTS", footprints, "Chips", "chips.qml")
-        return {"NUMBER": len(manifest.chips), "FOOTPRINTS": footprints, "TEST_AREA": f"{catalogue}|layername=blocks|subset=\"split\"='test'"}
+        return {
+            "NUMBER": len(manifest.chips),
+            "FOOTPRINTS": footprints,
+            "TEST_AREA": f"{catalogue}|layername=blocks|subset=\"split\"='test'",
+        }

@@ -16,10 +16,20 @@ from .base import DEPLOY, WaterAlgorithm
 class InstallConfig(Config):
     """Settings of `installpackages`."""
 
-    purpose: str = param("map and train", "To", "'map': apply models and write reports (small). 'map and train': also torch, several hundred MB.", choices=("map", "map and train"))
+    purpose: str = param(
+        "map and train",
+        "To",
+        "'map': apply models and write reports (small). 'map and train': also torch, several hundred MB.",
+        choices=("map", "map and train"),
+    )
     only_show: bool = param(False, "Only show what would be installed", "Lists packages, versions and sizes, and changes nothing.")
     device: str = param("cpu", "Device", "'cuda' for an NVIDIA GPU: several GB.", choices=("cpu", "cuda"))
-    index_url: str = param("", "Index URL", "A package index to look in besides pip's own: a mirror, or PyTorch's index for a CPU or CUDA build (PyTorch's installation page names it).", advanced=True)
+    index_url: str = param(
+        "",
+        "Index URL",
+        "A package index to look in besides pip's own: a mirror, or PyTorch's index for a CPU or CUDA build (PyTorch's installation page names it).",
+        advanced=True,
+    )
 
 
 class InstallPackages(WaterAlgorithm):
@@ -31,7 +41,10 @@ class InstallPackages(WaterAlgorithm):
     )
 
     def data_parameters(self):
-        return [], [QgsProcessingOutputNumber("NUMBER", "Packages to install"), QgsProcessingOutputString("FOLDER", "Folder of the packages")]
+        return [], [
+            QgsProcessingOutputNumber("NUMBER", "Packages to install"),
+            QgsProcessingOutputString("FOLDER", "Folder of the packages"),
+        ]
 
     def work(self, data, config, progress):
         purposes = ("run", "report") + (("train",) if "train" in config.purpose else ())

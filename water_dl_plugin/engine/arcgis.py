@@ -37,7 +37,13 @@ def write(folder: str, manifest: Manifest, counts: np.ndarray) -> None:
         values = np.asarray(values)
         if not len(values):
             return {"Min": 0, "Max": 0, "Mean": 0.0, "Sum": 0, "Count": 0}
-        return {"Min": int(values.min()), "Max": int(values.max()), "Mean": float(values.mean()), "Sum": int(values.sum()), "Count": len(values)}
+        return {
+            "Min": int(values.min()),
+            "Max": int(values.max()),
+            "Mean": float(values.mean()),
+            "Sum": int(values.sum()),
+            "Count": len(values),
+        }
 
     accumulated = {
         "Version": 1, "NumBands": bands, "TileSizeX": size, "TileSizeY": size, "NumClasses": len(manifest.classes), "NumTiles": n,
@@ -50,7 +56,11 @@ def write(folder: str, manifest: Manifest, counts: np.ndarray) -> None:
         },
     }  # fmt: skip
     _text(folder, "esri_accumulated_stats.json", json.dumps(accumulated, indent=1))
-    cell = {"x": manifest.pixel_size[0], "y": manifest.pixel_size[1], "spatialReference": {"wkid": _epsg(manifest), "latestWkid": _epsg(manifest)}}
+    cell = {
+        "x": manifest.pixel_size[0],
+        "y": manifest.pixel_size[1],
+        "spatialReference": {"wkid": _epsg(manifest), "latestWkid": _epsg(manifest)},
+    }
     definition = {
         "Framework": "", "ModelConfiguration": "", "ModelFile": "", "ModelType": "ImageClassification",
         "ImageHeight": size, "ImageWidth": size, "MetaDataMode": "Classified_Tiles", "ImageSpaceUsed": "MAP_SPACE", "CropTileMode": "Fixed size",
@@ -95,9 +105,14 @@ def read(folder: str) -> Manifest:
     except (TypeError, ValueError) as error:
         raise ChipsError(f"The classes of the ArcGIS chips can't be used ({str(error)[:120]}).", "Export them again.") from None
     if len(classes) == 1:  # ArcGIS lists labelled classes only; 0 is then everything else, and that is background
-        raise ChipsError(f"The ArcGIS chips have one class only ({classes[0].name}).", "Export them with a class for the background, or from the labels with exportchips.")
+        raise ChipsError(
+            f"The ArcGIS chips have one class only ({classes[0].name}).",
+            "Export them with a class for the background, or from the labels with exportchips.",
+        )
     if not classes:
-        raise ChipsError(f"{folder} does not say which classes its labels have.", "esri_model_definition.emd or esri_accumulated_stats.json is missing.")
+        raise ChipsError(
+            f"{folder} does not say which classes its labels have.", "esri_model_definition.emd or esri_accumulated_stats.json is missing."
+        )
     first = os.path.join(folder, *pairs[0][0].split("/"))
     if not os.path.exists(first):
         raise ChipsError(f"The chips folder is incomplete: {pairs[0][0]} is missing.", "Copy or export it again.")
@@ -132,4 +147,6 @@ def _json(folder: str, name: str) -> Any:
 def _ordered(pairs: list[tuple[int, str, Optional[tuple]]]) -> tuple[tuple[MapClass, ...], tuple[int, ...]]:
     """Classes and label codes out of (value, name, colour) as ArcGIS lists them; 0 is left out, it means unlabelled there."""
     kept = sorted({v: (v, n, c) for v, n, c in pairs if 0 < v < 255}.values())
-    return tuple(MapClass(v, n, tuple(c) if c else map_classes.colour_of(n, i)) for i, (v, n, c) in enumerate(kept)), tuple(v for v, _, _ in kept)
+    return tuple(MapClass(v, n, tuple(c) if c else map_classes.colour_of(n, i)) for i, (v, n, c) in enumerate(kept)), tuple(
+        v for v, _, _ in kept
+    )

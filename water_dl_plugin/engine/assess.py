@@ -79,7 +79,12 @@ class Assessment:
         if self.intervals:
             result["intervals"] = self.intervals
         if self.curve is not None:
-            result.update(threshold=self.threshold, best_threshold=self.best_threshold[0], best_threshold_iou=self.best_threshold[1], average_precision=self.curve.average_precision())
+            result.update(
+                threshold=self.threshold,
+                best_threshold=self.best_threshold[0],
+                best_threshold_iou=self.best_threshold[1],
+                average_precision=self.curve.average_precision(),
+            )
         return result
 
 
@@ -106,7 +111,11 @@ def assess(
         count = len(reader.classes)
         matrix, areas, whole = np.zeros((count, count), np.int64), np.zeros((count, 2)), np.zeros(count)
         units, curve, unmapped = {}, reader.curve(positive), 0
-        shapes = Shapes(truth, raster.grid.crs, config.class_field, config.buffer) if isinstance(labels, VectorLabels) and config.unlabelled == "ignored" else None
+        shapes = (
+            Shapes(truth, raster.grid.crs, config.class_field, config.buffer)
+            if isinstance(labels, VectorLabels) and config.unlabelled == "ignored"
+            else None
+        )
         windows = list(blocks(raster.grid.width, raster.grid.height, BLOCK))
         for number, window in enumerate(windows):
             progress(number / len(windows), "")
@@ -129,7 +138,9 @@ def assess(
             if shapes is not None and len(shapes) <= MANY_UNITS:
                 _by_unit(units, shapes.burn(grid, range(1, len(shapes) + 1), np.int32)[both], known[both], guess[both], count)
     if matrix.sum() == 0:
-        raise LabelError("No truth pixel lies on a mapped pixel.", "Check the place and CRS of the truth, the area of interest, and the map's nodata.")
+        raise LabelError(
+            "No truth pixel lies on a mapped pixel.", "Check the place and CRS of the truth, the area of interest, and the map's nodata."
+        )
     result = Assessment(
         reader.classes, positive, matrix, metrics.scores(matrix), metrics.detection(matrix, positive), [tuple(a) for a in areas], list(whole),
         threshold=reader.threshold, unmapped=unmapped, curve=curve,
@@ -181,7 +192,10 @@ class _Probabilities:
         pixels, valid = self._raster.read(window)
         ok = valid.all(axis=0)
         if ok.any() and (pixels[:, ok].min() < -1e-3 or pixels[:, ok].max() > 1 + 1e-3):
-            raise GridMismatchError(f"{self._raster.path} holds values outside 0..1: it is no probability raster.", "Choose a class raster, or scale the probabilities to 0..1.")
+            raise GridMismatchError(
+                f"{self._raster.path} holds values outside 0..1: it is no probability raster.",
+                "Choose a class raster, or scale the probabilities to 0..1.",
+            )
         if len(pixels) == 1:
             return np.where(ok, pixels[0] >= self.threshold, -1).astype(np.int16), pixels[0] if self._positive else 1 - pixels[0]
         return np.where(ok, pixels.argmax(axis=0), -1).astype(np.int16), pixels[self._positive]
@@ -207,11 +221,17 @@ def _reader(raster: Raster, config: AssessConfig, tags: dict):
     if probabilities:
         named = named or map_classes.make(("other", "water")) if len(raster.bands) == 1 else named
         if len(named) != max(len(raster.bands), 2):
-            raise ConfigError(f"The probability raster has {len(raster.bands)} bands; the names of its classes are not known.", "Name them in the classes field, in order.")
+            raise ConfigError(
+                f"The probability raster has {len(raster.bands)} bands; the names of its classes are not known.",
+                "Name them in the classes field, in order.",
+            )
         threshold = config.threshold if config.threshold is not None else _threshold(tags)
         return _Probabilities(raster, named, threshold)
     if len(raster.bands) != 1:
-        raise ConfigError(f"{raster.path} has {len(raster.bands)} bands: it is neither a class nor a probability raster.", "Choose the output of classifyraster.")
+        raise ConfigError(
+            f"{raster.path} has {len(raster.bands)} bands: it is neither a class nor a probability raster.",
+            "Choose the output of classifyraster.",
+        )
     return _Classes(raster, named or _found(raster))
 
 
@@ -257,7 +277,10 @@ def _found(raster: Raster) -> tuple[MapClass, ...]:
         if len(values) > 255 or any(not 0 <= v <= 254 for v in values):
             raise ConfigError(f"{raster.path} is no class raster: it has values beyond 0 to 254.", "Choose the output of classifyraster.")
     names = raster.categories()
-    return tuple(MapClass(v, names[v] if v < len(names) and names[v] else str(v), map_classes.colour_of(names[v] if v < len(names) else str(v), i)) for i, v in enumerate(sorted(values)))
+    return tuple(
+        MapClass(v, names[v] if v < len(names) and names[v] else str(v), map_classes.colour_of(names[v] if v < len(names) else str(v), i))
+        for i, v in enumerate(sorted(values))
+    )
 
 
 def _match(labels, classes: tuple, config: AssessConfig) -> list[str]:
@@ -268,14 +291,19 @@ def _match(labels, classes: tuple, config: AssessConfig) -> list[str]:
     if not found:  # all features are the class of interest
         order = _positive(classes, config.positive)
         if not background:
-            raise ConfigError("The truth has one class only.", "Choose its class field, or let unlabelled pixels be background if the truth is complete.")
+            raise ConfigError(
+                "The truth has one class only.", "Choose its class field, or let unlabelled pixels be background if the truth is complete."
+            )
         labels.use((*[c for i, c in enumerate(classes) if i != order], classes[order]), True)
         if order != len(classes) - 1:
             raise ConfigError("The class of interest must be the last one for a truth without class field.", "Choose a class field.")
         return []
     by_name, by_value = found & names, found & values
     if not by_name and not by_value:
-        raise LabelError(f"Truth ({', '.join(sorted(found)[:8])}) and map ({', '.join(c.name for c in classes)}) share no class.", "Choose the right class field, or name the map's classes: 'land=0, water=1'.")
+        raise LabelError(
+            f"Truth ({', '.join(sorted(found)[:8])}) and map ({', '.join(c.name for c in classes)}) share no class.",
+            "Choose the right class field, or name the map's classes: 'land=0, water=1'.",
+        )
     labels.use(tuple(classes) if by_name else tuple(MapClass(c.value, str(c.value), c.colour) for c in classes), background)
     return sorted(found - (names if by_name else values))
 
@@ -290,7 +318,11 @@ def _positive(classes: tuple, text: str) -> int:
 
 
 def _facts(result: Assessment, path: str, truth: str, units: int, unknown: list) -> list:
-    facts = [("Map", os.path.basename(path)), ("Truth", os.path.basename(truth.split("|")[0])), ("Pixels compared", int(result.matrix.sum()))]
+    facts = [
+        ("Map", os.path.basename(path)),
+        ("Truth", os.path.basename(truth.split("|")[0])),
+        ("Pixels compared", int(result.matrix.sum())),
+    ]
     if units:
         facts.append(("Truth features", units))
     if result.unmapped:

@@ -35,7 +35,9 @@ class OnnxModel:
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in dtypes:
             raise ModelError(f"{path} does not take one image (batch, bands, rows, columns) of floats.", "Choose a segmentation model.")
         if not outputs or len(outputs[0].shape) != 4 or not outputs[0].type.startswith("tensor(") or outputs[0].type == "tensor(string)":
-            raise ModelError(f"{path} does not give an image.", "Choose a segmentation model; estimatelevel and classifychips run the others.")
+            raise ModelError(
+                f"{path} does not give an image.", "Choose a segmentation model; estimatelevel and classifychips run the others."
+            )
         self.dtype = np.dtype(dtypes[inputs[0].type])
         self._input, self._output = inputs[0].name, outputs[0].name
         batch, bands, rows, cols = (n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape)
@@ -44,7 +46,10 @@ class OnnxModel:
         if rows != cols:
             raise ModelError(f"{path} takes windows of {rows or 'any'} x {cols or 'any'} px.", "Only square windows can be used.")
         if (rows or 1) ** 2 * bands * (batch or 1) > MAX_NUMBERS:
-            raise ModelError(f"{path} takes {batch or 1} window(s) of {rows or 1} x {rows or 1} px at once, which no memory holds.", "Export it again with a smaller window.")
+            raise ModelError(
+                f"{path} takes {batch or 1} window(s) of {rows or 1} x {rows or 1} px at once, which no memory holds.",
+                "Export it again with a smaller window.",
+            )
         self.batch: Optional[int] = batch
         self.tile: Optional[int] = rows
         channels = outputs[0].shape[1]
@@ -71,7 +76,10 @@ class OnnxModel:
         out = self._run(batch.astype(self.dtype, copy=False))
         wanted = (len(batch), self.channels, *batch.shape[2:])
         if out.shape != wanted:
-            raise ModelError(f"The model gave {_by(out.shape)} numbers for {_by(batch.shape)}, {_by(wanted)} were expected.", "Only models whose output has the size of their input can be used.")
+            raise ModelError(
+                f"The model gave {_by(out.shape)} numbers for {_by(batch.shape)}, {_by(wanted)} were expected.",
+                "Only models whose output has the size of their input can be used.",
+            )
         if out.dtype not in (np.float32, np.float64):
             out = out.astype(np.float32)
         return _activate(out, self._activation)
@@ -80,7 +88,10 @@ class OnnxModel:
         try:
             return self._session.run([self._output], {self._input: batch})[0]
         except (Exception, MemoryError) as error:  # ONNX Runtime raises classes of its own without a common base
-            raise ModelError(f"The model failed on a window of {batch.shape[2]} x {batch.shape[3]} px: {str(error)[:300]}", "Choose a smaller window or batch; if it stays, the model file is at fault.") from None
+            raise ModelError(
+                f"The model failed on a window of {batch.shape[2]} x {batch.shape[3]} px: {str(error)[:300]}",
+                "Choose a smaller window or batch; if it stays, the model file is at fault.",
+            ) from None
 
 
 def _by(shape) -> str:
@@ -115,7 +126,12 @@ def _session(path: str, device: str, threads: int):
     try:
         session = onnxruntime.InferenceSession(path, options, providers=providers)
     except Exception as error:  # as above
-        raise ModelError(f"{path} is not a model that ONNX Runtime can load: {str(error)[:300]}", "Is the download complete? It must be an .onnx file.") from None
+        raise ModelError(
+            f"{path} is not a model that ONNX Runtime can load: {str(error)[:300]}", "Is the download complete? It must be an .onnx file."
+        ) from None
     if device == "cuda" and session.get_providers()[0] != "CUDAExecutionProvider":
-        raise ConfigError("CUDA was asked for, but ONNX Runtime fell back to the processor.", "Check the NVIDIA driver and the CUDA libraries, or set the device to auto.")
+        raise ConfigError(
+            "CUDA was asked for, but ONNX Runtime fell back to the processor.",
+            "Check the NVIDIA driver and the CUDA libraries, or set the device to auto.",
+        )
     return session

@@ -68,7 +68,10 @@ class ModelInfo:
             if not isinstance(data, dict):
                 raise ValueError("not an object")
             if data.get("schema") != SCHEMA:
-                raise ModelError(f"The model file's schema is {str(data.get('schema'))[:20]}, this version of Water DL reads {SCHEMA}.", "Update Water DL.")
+                raise ModelError(
+                    f"The model file's schema is {str(data.get('schema'))[:20]}, this version of Water DL reads {SCHEMA}.",
+                    "Update Water DL.",
+                )
             bands = data["bands"]
             if not isinstance(bands, list) or not 1 <= len(bands) <= 1000:
                 raise ValueError("bands")
@@ -88,7 +91,9 @@ class ModelInfo:
                 licence=strict.text(data.get("licence", ""), 2000), card=strict.text(data.get("card", ""), 200_000),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
-            raise ModelError(f"The model file's metadata can't be understood ({type(error).__name__}: {str(error)[:120]}).", _REMEDY) from None
+            raise ModelError(
+                f"The model file's metadata can't be understood ({type(error).__name__}: {str(error)[:120]}).", _REMEDY
+            ) from None
 
 
 def metadata(info: ModelInfo) -> dict[str, str]:

@@ -37,7 +37,10 @@ def existing(folder: str, append: bool) -> Optional[ChipSet]:
     if append:
         chips = ChipSet(folder)
         if not os.path.exists(manifest):
-            raise ChipsError(f"The chips in {folder} were made by another program.", "Export into a new folder; only a chips folder of Water DL can be appended to.")
+            raise ChipsError(
+                f"The chips in {folder} were made by another program.",
+                "Export into a new folder; only a chips folder of Water DL can be appended to.",
+            )
         if chips.manifest.task != "segmentation":
             raise ChipsError(f"The chips in {folder} are for the task {chips.manifest.task[:40]!r}.", "Choose another folder.")
         return chips
@@ -48,7 +51,10 @@ def existing(folder: str, append: bool) -> Optional[ChipSet]:
     try:
         read_manifest(folder)
     except ChipsError as error:
-        raise OutputError(f"The folder {folder} is not replaced: its {MANIFEST} is not one of ours. {error.message}", "Delete the folder if it is of no use, or choose a new one.") from None
+        raise OutputError(
+            f"The folder {folder} is not replaced: its {MANIFEST} is not one of ours. {error.message}",
+            "Delete the folder if it is of no use, or choose a new one.",
+        ) from None
     return None
 
 
@@ -101,7 +107,10 @@ class Folder:
             raise self._failed(error) from None
 
     def _failed(self, error: OSError) -> OutputError:
-        return OutputError(f"The chips can't be written to {self.folder}: {error.strerror or error}.", "Choose a folder that exists and is yours, on a disk with space.")
+        return OutputError(
+            f"The chips can't be written to {self.folder}: {error.strerror or error}.",
+            "Choose a folder that exists and is yours, on a disk with space.",
+        )
 
     def _move(self) -> None:
         """Put the finished folder in its place. Of an older chips folder only what is ours goes; while that lasts, a mark stands in it."""
@@ -144,7 +153,9 @@ def write(folder: str, manifest: Manifest, blocks: Iterable[tuple], first_source
         data = None  # closes
         os.replace(partial, path)
     except (RuntimeError, OSError) as error:
-        raise OutputError(f"{path} can't be written: {str(error)[:200]}.", "Close it in other programs; is there space on the disk?") from None
+        raise OutputError(
+            f"{path} can't be written: {str(error)[:200]}.", "Close it in other programs; is there space on the disk?"
+        ) from None
     finally:
         data = None
         gdal.PopErrorHandler()
@@ -165,7 +176,13 @@ def _fill(data, manifest: Manifest, blocks: Iterable[tuple], first_source: int) 
     layer.StartTransaction()
     for chip in manifest.chips:
         source = manifest.sources[chip.source]
-        _polygon(layer, chip.corners, source["crs"], base, [chip.image, chip.split, source["name"], chip.date, chip.rotation, chip.nodata, *chip.shares])
+        _polygon(
+            layer,
+            chip.corners,
+            source["crs"],
+            base,
+            [chip.image, chip.split, source["name"], chip.date, chip.rotation, chip.nodata, *chip.shares],
+        )
     _ok(layer.CommitTransaction())
     layer = data.GetLayerByName("blocks") or _layer(data, "blocks", reference, [("split", ogr.OFTString), ("source", ogr.OFTString)])
     layer.StartTransaction()

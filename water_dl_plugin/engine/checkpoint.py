@@ -34,7 +34,11 @@ def load(path: str) -> Optional[tuple[dict[str, torch.Tensor], dict[str, Any]]]:
 
 def of_optimiser(optimiser: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
     """Adam's moments by parameter number: `optimiser.3.exp_avg`."""
-    return {f"optimiser.{i}.{key}": torch.as_tensor(value) for i, state in optimiser.state_dict()["state"].items() for key, value in state.items()}
+    return {
+        f"optimiser.{i}.{key}": torch.as_tensor(value)
+        for i, state in optimiser.state_dict()["state"].items()
+        for key, value in state.items()
+    }
 
 
 def into_optimiser(optimiser: torch.optim.Optimizer, tensors: dict[str, torch.Tensor]) -> None:

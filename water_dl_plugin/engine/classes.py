@@ -36,7 +36,11 @@ def from_json(data: Any) -> tuple[MapClass, ...]:
     for item in data:
         value, name, colour = item["value"], item["name"], item.get("colour", (128, 128, 128))
         numbers = [value, *colour]
-        if not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 255 for n in numbers) or len(numbers) != 4 or value == NODATA:
+        if (
+            not all(isinstance(n, int) and not isinstance(n, bool) and 0 <= n <= 255 for n in numbers)
+            or len(numbers) != 4
+            or value == NODATA
+        ):
             raise ValueError(f"class value or colour out of range: {str(item)[:80]}")
         if not isinstance(name, str) or not 0 < len(name) <= 200:
             raise ValueError("a class has no name")

@@ -28,7 +28,9 @@ def lines(model: OnnxModel) -> list[str]:
     """The facts and the training summary, one line each."""
     training = model.info.training
     figures = training.get("figures") if isinstance(training.get("figures"), dict) else {}
-    told = [f"{key}: {str(training[key])[:200]}" for key in ("chips", "validation_chips", "epochs", "best_epoch", "seed") if key in training]
+    told = [
+        f"{key}: {str(training[key])[:200]}" for key in ("chips", "validation_chips", "epochs", "best_epoch", "seed") if key in training
+    ]
     agreement = [f"{key} {value:.4f}" for key, value in figures.items() if isinstance(value, float)]
     rows = [f"{label}: {text}" for label, text in facts(model)]
     rows += [f"Training: {'; '.join(told)}"] if told else []

@@ -53,7 +53,9 @@ def export(
             raise LabelError("The area of interest lies outside all scenes.", "Check its CRS, or leave it empty.")
         if not any(target.touches(s.grid) for s in opened):
             raise LabelError("The labels lie outside the raster.", "Check the CRS of both: one of them may be assigned wrongly.")
-        shares = split.Shares([s.grid for s in opened], lambda i, grid: _labels(target, grid, areas[i]), target.classes, config, part(progress, 0, 0.15))
+        shares = split.Shares(
+            [s.grid for s in opened], lambda i, grid: _labels(target, grid, areas[i]), target.classes, config, part(progress, 0, 0.15)
+        )
         with catalogue.Folder(folder, existing is not None) as place:
             manifest = _Cutter(opened, target, areas, shares, existing, config, scenes, part(progress, 0.15, 1)).run(place)
     return manifest
@@ -63,22 +65,43 @@ def _check(scenes: Sequence[str], config: ChipsConfig) -> None:
     if not scenes:
         raise ConfigError("No scene was chosen.", "Choose at least one raster.")
     if config.stride > config.tile_size:
-        raise ConfigError(f"The stride ({config.stride} px) is larger than the tile ({config.tile_size} px): pixels between would be lost.", "Choose a stride of at most the tile size.")
+        raise ConfigError(
+            f"The stride ({config.stride} px) is larger than the tile ({config.tile_size} px): pixels between would be lost.",
+            "Choose a stride of at most the tile size.",
+        )
     if config.validation_share + config.test_share >= 1:
         raise ConfigError("Nothing is left to train with.", "Validation and test share together must stay below 1.")
     if 0 < config.rotation < 1:
-        raise ConfigError(f"The rotation angle is {config.rotation:g} degrees: that is {360 / config.rotation:.0f} copies of each tile.", "Choose 0, or at least 1 degree.")
+        raise ConfigError(
+            f"The rotation angle is {config.rotation:g} degrees: that is {360 / config.rotation:.0f} copies of each tile.",
+            "Choose 0, or at least 1 degree.",
+        )
 
 
 class _Cutter:
     """Goes over all tiles, writes those that are worth it, and then the lists of them."""
 
-    def __init__(self, opened: list[Stack], target, areas, shares: split.Shares, existing: Optional[ChipSet], config: ChipsConfig, scenes, progress: Progress):
+    def __init__(
+        self,
+        opened: list[Stack],
+        target,
+        areas,
+        shares: split.Shares,
+        existing: Optional[ChipSet],
+        config: ChipsConfig,
+        scenes,
+        progress: Progress,
+    ):
         self.opened, self.target, self.areas, self.shares, self.existing = opened, target, areas, shares, existing
         self.config, self.scenes, self.progress = config, scenes, progress
         self.driver, self.suffix = _FORMATS[config.image_format]
         self.old = existing.manifest if existing else None
-        self.index = max([config.start_index, *(1 + int((re.findall(r"\d+", os.path.basename(c.image)) or ["-1"])[-1]) for c in (self.old.chips if self.old else ()))])
+        self.index = max(
+            [
+                config.start_index,
+                *(1 + int((re.findall(r"\d+", os.path.basename(c.image)) or ["-1"])[-1]) for c in (self.old.chips if self.old else ())),
+            ]
+        )
         self.first_source = len(self.old.sources) if self.old else 0
         self.sketches = [Sketch() for _ in opened[0].bands]
         self.chips: list[Chip] = []
@@ -109,7 +132,10 @@ class _Cutter:
         grids = [s.grid for s in self.opened]
         catalogue.write(place.path, manifest, list(self.shares.blocks(grids)), self.first_source)
         kinds = ", ".join(f"{sum(c.split == s for c in self.chips)} {s}" for s in SPLITS)
-        self.progress(1, f"{len(self.chips)} chips ({kinds}); left out: {self.dropped['labels']} with too few labels, {self.dropped['nodata']} with too much nodata.")
+        self.progress(
+            1,
+            f"{len(self.chips)} chips ({kinds}); left out: {self.dropped['labels']} with too few labels, {self.dropped['nodata']} with too much nodata.",
+        )
         return manifest
 
     def _tile(self, tile: _Tile, place: catalogue.Folder) -> None:
@@ -123,7 +149,11 @@ class _Cutter:
         if holes > self.config.max_nodata / 100 or (holes > 0 and self.driver != "GTiff"):
             self.dropped["nodata"] += 1
             return
-        parts = [(k, mine) for k, mine in self.shares.parts(tile.scene, tile.grid, np.where(there, labels, 0).astype(labels.dtype)) if self._enough(mine)]
+        parts = [
+            (k, mine)
+            for k, mine in self.shares.parts(tile.scene, tile.grid, np.where(there, labels, 0).astype(labels.dtype))
+            if self._enough(mine)
+        ]
         if not parts:
             self.dropped["labels"] += 1
         for k, mine in parts:
@@ -132,7 +162,9 @@ class _Cutter:
     def _enough(self, labels: np.ndarray) -> bool:
         found = self._found(labels)
         features = found[1:] if self.config.unlabelled == "background" else found
-        return found.sum() > 0 and (not self.config.only_with_labels or (features.sum() > 0 and found.sum() >= self.config.min_labelled / 100 * labels.size))
+        return found.sum() > 0 and (
+            not self.config.only_with_labels or (features.sum() > 0 and found.sum() >= self.config.min_labelled / 100 * labels.size)
+        )
 
     def _found(self, labels: np.ndarray) -> np.ndarray:
         return np.bincount(labels.ravel(), minlength=len(self.target.classes) + 1)[1:]
@@ -165,7 +197,8 @@ class _Cutter:
     def _manifest(self) -> Manifest:
         opened, config = self.opened, self.config
         sources = tuple(
-            {"name": os.path.basename(path), "hash": catalogue.fingerprint(path), "crs": s.grid.crs, "epsg": catalogue.epsg(s.grid)} for path, s in zip(self.scenes, opened)
+            {"name": os.path.basename(path), "hash": catalogue.fingerprint(path), "crs": s.grid.crs, "epsg": catalogue.epsg(s.grid)}
+            for path, s in zip(self.scenes, opened)
         )
         made = Manifest(
             task="segmentation", bands=tuple({"name": b.name, "unit": b.unit, "dtype": b.dtype, "nodata": _plain(b.nodata)} for b in opened[0].bands),
@@ -229,17 +262,28 @@ def _pixels(scene: Stack, tile: _Tile) -> tuple[np.ndarray, np.ndarray]:
 def _alike(opened: list[Stack], existing: Optional[ChipSet], config: ChipsConfig) -> None:
     names = [len(s.bands) for s in opened] + ([len(existing.manifest.bands)] if existing else [])
     if len(set(names)) > 1:
-        raise GridMismatchError(f"The scenes have different numbers of bands ({', '.join(map(str, names))}).", "Choose the same bands of each with the bands field.")
+        raise GridMismatchError(
+            f"The scenes have different numbers of bands ({', '.join(map(str, names))}).",
+            "Choose the same bands of each with the bands field.",
+        )
     sizes = [s.grid.pixel_size_m for s in opened] + ([existing.manifest.pixel_size_m] if existing else [])
     known = [s for s in sizes if s]
     if known and max(known) > 1.2 * min(known):
-        raise GridMismatchError(f"The scenes' pixels differ: {min(known):.3g} m and {max(known):.3g} m.", "Resample them to one pixel size first.")
+        raise GridMismatchError(
+            f"The scenes' pixels differ: {min(known):.3g} m and {max(known):.3g} m.", "Resample them to one pixel size first."
+        )
     if existing and existing.manifest.tile_size != config.tile_size:
-        raise ConfigError(f"The folder's chips are {existing.manifest.tile_size} px, the tile size is {config.tile_size} px.", "Append with the same tile size.")
+        raise ConfigError(
+            f"The folder's chips are {existing.manifest.tile_size} px, the tile size is {config.tile_size} px.",
+            "Append with the same tile size.",
+        )
     if config.image_format != "TIFF":
         for scene in opened:
             if len(scene.bands) != 3 or scene.dtype != np.uint8:
-                raise ConfigError(f"{config.image_format} takes three 8-bit bands, not {len(scene.bands)} of {scene.dtype}.", "Choose TIFF, or three bands.")
+                raise ConfigError(
+                    f"{config.image_format} takes three 8-bit bands, not {len(scene.bands)} of {scene.dtype}.",
+                    "Choose TIFF, or three bands.",
+                )
 
 
 def date_in(path: str) -> str:

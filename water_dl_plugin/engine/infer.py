@@ -36,7 +36,10 @@ def predict(source, model, config: InferConfig, progress: Progress = silent, are
     grid, size = source.grid, window_size(model, config, source.grid)
     overlap = config.overlap if config.overlap < size else -1
     if overlap < 0:
-        raise ConfigError(f"The overlap ({config.overlap} px) must be smaller than the window ({size} px).", "Choose an overlap of at most a quarter of the window.")
+        raise ConfigError(
+            f"The overlap ({config.overlap} px) must be smaller than the window ({size} px).",
+            "Choose an overlap of at most a quarter of the window.",
+        )
     crop = config.blending == "crop"
     weights = windows.ramp(size, overlap, model.info.margin)
     if crop:

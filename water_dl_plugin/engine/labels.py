@@ -32,7 +32,9 @@ class Shapes:
             reference = None  # how a GeoPackage says that there is none
         if bool(reference) != bool(crs):
             who = "The labels have no" if crs else "The raster has no"
-            raise LabelError(f"{who} coordinate reference system ({source}).", "Assign it in the layer's properties, then export the layer once.")
+            raise LabelError(
+                f"{who} coordinate reference system ({source}).", "Assign it in the layer's properties, then export the layer once."
+            )
         move = None
         if reference and not same_crs(reference.ExportToWkt(), crs):
             move = osr.CoordinateTransformation(spatial_reference(reference.ExportToWkt()), spatial_reference(crs))
@@ -54,7 +56,10 @@ class Shapes:
             self._geometries.append(geometry)
             self.values.append(value)
         if not self._geometries:
-            raise LabelError(f"There is no feature with a {f'value in {field!r}' if field else 'geometry'} in {source}.", "Check the layer, its filter and the class field.")
+            raise LabelError(
+                f"There is no feature with a {f'value in {field!r}' if field else 'geometry'} in {source}.",
+                "Check the layer, its filter and the class field.",
+            )
         boxes = np.array([g.GetEnvelope() for g in self._geometries])
         self._boxes = boxes[:, [0, 2, 1, 3]]  # OGR gives xmin, xmax, ymin, ymax
 
@@ -95,7 +100,9 @@ class Shapes:
                 failed = gdal.RasterizeLayer(target, [1], layer, options=["ATTRIBUTE=number", f"ALL_TOUCHED={'TRUE' if thin else 'FALSE'}"])
                 gdal.PopErrorHandler()
                 if failed:
-                    raise LabelError(f"The labels can't be drawn on the raster: {gdal.GetLastErrorMsg()[:200]}", "Run 'Fix geometries' on them first.")
+                    raise LabelError(
+                        f"The labels can't be drawn on the raster: {gdal.GetLastErrorMsg()[:200]}", "Run 'Fix geometries' on them first."
+                    )
         return target.ReadAsArray().astype(dtype)
 
 
@@ -214,10 +221,15 @@ def choose_classes(labels, order: str, background: bool, existing: tuple = ()) -
     names = {map_classes.name_of(v) for v in labels.found}
     if existing:
         if background and existing[0].name not in (BACKGROUND, "0"):
-            raise LabelError(f"The first class of the chips folder is {existing[0].name!r}, not the background.", "Append with unlabelled pixels ignored, as the folder was made.")
+            raise LabelError(
+                f"The first class of the chips folder is {existing[0].name!r}, not the background.",
+                "Append with unlabelled pixels ignored, as the folder was made.",
+            )
         unknown = sorted(names - {c.name for c in existing})
         if unknown:
-            raise LabelError(f"The class {unknown[0]!r} is not in the chips folder.", f"Its classes are {', '.join(c.name for c in existing)}.")
+            raise LabelError(
+                f"The class {unknown[0]!r} is not in the chips folder.", f"Its classes are {', '.join(c.name for c in existing)}."
+            )
         return existing
     if not labels.found:  # all features are one class
         found = ("labelled",) if not order else tuple(o.strip() for o in order.split(",") if o.strip())[-1:]
@@ -226,16 +238,25 @@ def choose_classes(labels, order: str, background: bool, existing: tuple = ()) -
         made = map_classes.make(labels.found, order)
     if background and BACKGROUND in {c.name for c in made[1:]}:  # labelled as such by the user: that class takes the unlabelled pixels, too
         if order:
-            raise LabelError(f"Unlabelled pixels shall be {BACKGROUND!r}, which must be the first class.", f"Name {BACKGROUND!r} first in the order of classes.")
+            raise LabelError(
+                f"Unlabelled pixels shall be {BACKGROUND!r}, which must be the first class.",
+                f"Name {BACKGROUND!r} first in the order of classes.",
+            )
         made = tuple(MapClass(i, c.name, c.colour) for i, c in enumerate(sorted(made, key=lambda c: c.name != BACKGROUND)))
     if background and made[0].name not in (BACKGROUND, "0"):
         keep_values = all(isinstance(v, (int, float)) for v in labels.found) and bool(labels.found)
         if keep_values and 0 in {c.value for c in made}:
-            raise LabelError("Unlabelled pixels shall be background, which takes the number 0, but a class has it.", "Put that class first, or renumber it.")
+            raise LabelError(
+                "Unlabelled pixels shall be background, which takes the number 0, but a class has it.",
+                "Put that class first, or renumber it.",
+            )
         others = [c if keep_values else MapClass(c.value + 1, c.name, c.colour) for c in made]
         made = (MapClass(0, BACKGROUND, map_classes.colour_of(BACKGROUND, 0)), *others)
     if len(made) < 2:
-        raise LabelError(f"The labels have one class only ({made[0].name}).", "Choose the class field, add labels of another class, or let unlabelled pixels be background if the labels are complete.")
+        raise LabelError(
+            f"The labels have one class only ({made[0].name}).",
+            "Choose the class field, add labels of another class, or let unlabelled pixels be background if the labels are complete.",
+        )
     return made
 
 
@@ -291,7 +312,10 @@ def _layer(source: str):
     name, number = wanted.get("layername"), wanted.get("layerid", "0")
     layer = dataset.GetLayerByName(name) if name else dataset.GetLayer(int(number) if number.isdecimal() else -1)
     if layer is None:
-        raise LabelError(f"{path} has no layer {name or number!r}.", f"It has {', '.join(dataset.GetLayer(i).GetName() for i in range(dataset.GetLayerCount()))}.")
+        raise LabelError(
+            f"{path} has no layer {name or number!r}.",
+            f"It has {', '.join(dataset.GetLayer(i).GetName() for i in range(dataset.GetLayerCount()))}.",
+        )
     if subset and not _filtered(layer, subset):
         raise LabelError(f"The filter {subset!r} can't be used.", "Check the field names in it.")
     return dataset, layer

@@ -67,7 +67,10 @@ def parse(data: Any) -> Manifest:
     """Out of parsed JSON. Raises `KeyError`, `TypeError` or `ValueError` when it is not as it should be."""
     if data["schema"] != SCHEMA:
         raise ValueError(f"schema {str(data['schema'])[:20]}, this version reads {SCHEMA}")
-    bands = [{**strict.mapping(b), "name": strict.text(b["name"]), "unit": strict.text(b.get("unit", ""))} for b in strict.listing(data["bands"], 1000)]
+    bands = [
+        {**strict.mapping(b), "name": strict.text(b["name"]), "unit": strict.text(b.get("unit", ""))}
+        for b in strict.listing(data["bands"], 1000)
+    ]
     if not bands:
         raise ValueError("no bands")
     classes = map_classes.from_json(data["classes"]) if data["classes"] else ()
@@ -88,7 +91,13 @@ def parse(data: Any) -> Manifest:
 def _chip(item: Any) -> Chip:
     strict.mapping(item)
     for inside in (strict.text(item["image"], 1000), strict.text(item.get("label") or "", 1000)):
-        if os.path.isabs(inside) or inside[:1] in ("/", "\\") or ":" in inside or "\0" in inside or ".." in inside.replace("\\", "/").split("/"):
+        if (
+            os.path.isabs(inside)
+            or inside[:1] in ("/", "\\")
+            or ":" in inside
+            or "\0" in inside
+            or ".." in inside.replace("\\", "/").split("/")
+        ):
             raise ValueError(f"a chip lies outside the folder: {inside[:80]}")
     if not item["image"] or item.get("split", "") not in ("", *SPLITS):
         raise ValueError(f"a chip without image, or of no split: {str(item)[:80]}")
@@ -111,4 +120,6 @@ def with_validation(manifest: Manifest, share: float, seed: int) -> Manifest:
         return replace(manifest, chips=tuple(replace(c, split=c.split or "train") for c in manifest.chips))
     free = [i for i, c in enumerate(manifest.chips) if c.split in ("", "train")]
     chosen = set(np.random.default_rng([seed, 7]).permutation(free)[: max(1, round(share * len(free)))] if len(free) > 1 else ())
-    return replace(manifest, chips=tuple(replace(c, split="validation" if i in chosen else c.split or "train") for i, c in enumerate(manifest.chips)))
+    return replace(
+        manifest, chips=tuple(replace(c, split="validation" if i in chosen else c.split or "train") for i, c in enumerate(manifest.chips))
+    )

@@ -52,12 +52,17 @@ def map_classes(
     model = OnnxModel(model_path, config.device, config.threads, config.divide_by, config.activation)
     info = model.info
     if info.task != "segmentation":
-        raise ModelError(f"This is a model for {info.task}.", "classifyraster runs segmentation models; choose the algorithm for this task.")
+        raise ModelError(
+            f"This is a model for {info.task}.", "classifyraster runs segmentation models; choose the algorithm for this task."
+        )
     threshold = info.threshold if config.threshold is None else config.threshold
     with ExitStack() as files:
         source = files.enter_context(Stack(path, stack, config.bands))
         fits(info, source)
-        progress(0, f"Runs on {model.provider.replace('ExecutionProvider', '')}; windows of {window_size(model, config, source.grid)} px, overlap {config.overlap} px; threshold {threshold:g}.")
+        progress(
+            0,
+            f"Runs on {model.provider.replace('ExecutionProvider', '')}; windows of {window_size(model, config, source.grid)} px, overlap {config.overlap} px; threshold {threshold:g}.",
+        )
         for line in doubts(info, source):
             progress(0, line)
         limits = Area(area, source.grid) if area else None
@@ -84,7 +89,9 @@ def map_classes(
     return Mapped(info.classes, tuple(map(int, counts)), unmapped, model.provider)
 
 
-def _writers(files: ExitStack, grid, classes: Sequence[MapClass], channels: int, output: str, probability: str, config: InferConfig, tags: dict):
+def _writers(
+    files: ExitStack, grid, classes: Sequence[MapClass], channels: int, output: str, probability: str, config: InferConfig, tags: dict
+):
     first: Optional[Writer] = None
     second: Optional[Writer] = None
     if output:
@@ -108,7 +115,10 @@ def fits(info: bundle.ModelInfo, source) -> None:
     """Raise `ModelError` unless the raster has as many bands as the model wants."""
     if len(source.bands) != len(info.bands):
         wanted = ", ".join(f"{name}{f' ({unit})' if unit else ''}" for name, unit in info.bands)
-        raise ModelError(f"The model wants {len(info.bands)} bands ({wanted}), the raster gives {len(source.bands)}.", "Choose the right ones in the bands field, e.g. '1-4'.")
+        raise ModelError(
+            f"The model wants {len(info.bands)} bands ({wanted}), the raster gives {len(source.bands)}.",
+            "Choose the right ones in the bands field, e.g. '1-4'.",
+        )
 
 
 def doubts(info: bundle.ModelInfo, source) -> list[str]:
@@ -116,7 +126,9 @@ def doubts(info: bundle.ModelInfo, source) -> list[str]:
     lines = []
     size = source.grid.pixel_size_m
     if size and info.pixel_size_m and not 0.67 < size / info.pixel_size_m < 1.5:
-        lines.append(f"Warning: the raster's pixels are {size:.3g} m, the model was trained at {info.pixel_size_m:.3g} m. Resample the raster for good results.")
+        lines.append(
+            f"Warning: the raster's pixels are {size:.3g} m, the model was trained at {info.pixel_size_m:.3g} m. Resample the raster for good results."
+        )
     trained = [name for name, _ in info.bands]
     given = [b.name for b in source.bands]
     if info.source == "waterdl" and trained != given and sorted(trained) == sorted(given):

@@ -69,7 +69,10 @@ class Sketch:
             raise ConfigError("A band has no valid pixel to take statistics from.", "Check the nodata value and the chosen bands.")
         filled = np.flatnonzero(self.counts)
         ends = np.cumsum(self.counts[filled])
-        low, high = np.clip(_unordered(filled << self.SHIFT), self.low, self.high), np.clip(_unordered((filled + 1) << self.SHIFT), self.low, self.high)
+        low, high = (
+            np.clip(_unordered(filled << self.SHIFT), self.low, self.high),
+            np.clip(_unordered((filled + 1) << self.SHIFT), self.low, self.high),
+        )
         rank = np.asarray(shares, np.float64) * self.number
         at = np.clip(np.searchsorted(ends, rank), 0, len(filled) - 1)
         count = self.counts[filled[at]]
@@ -111,7 +114,11 @@ class Normalisation:
         out = np.empty(pixels.shape, dtype)
         for i, numbers in enumerate(self.bands):
             plane = np.where(valid[i], pixels[i], numbers["fill"])
-            out[i] = plane if self.in_graph or self.scheme == "none" else transform(self.scheme, numbers, plane.astype(np.float64 if dtype == np.float64 else np.float32))
+            out[i] = (
+                plane
+                if self.in_graph or self.scheme == "none"
+                else transform(self.scheme, numbers, plane.astype(np.float64 if dtype == np.float64 else np.float32))
+            )
         return out
 
     def to_json(self) -> dict:
@@ -126,7 +133,9 @@ class Normalisation:
                 raise ValueError(f"scheme {str(scheme)[:40]!r} for {bands} bands")
             clean = tuple(_clean(scheme, item) for item in numbers)
         except (KeyError, TypeError, ValueError, AttributeError, OverflowError, RecursionError) as error:
-            raise ModelError(f"The model's normalisation can't be understood ({str(error)[:120]}).", "Get the model file again from its maker.") from None
+            raise ModelError(
+                f"The model's normalisation can't be understood ({str(error)[:120]}).", "Get the model file again from its maker."
+            ) from None
         return cls(scheme, clean, in_graph)
 
     @classmethod

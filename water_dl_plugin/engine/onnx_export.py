@@ -35,7 +35,10 @@ class InGraph(nn.Module):
     def __init__(self, normalisation: Normalisation):
         super().__init__()
         self.scheme, bands = normalisation.scheme, normalisation.bands
-        spans = {"low": [b["low"] for b in bands], "span": [b["high"] - b["low"] for b in bands]}  # in double: a narrow range far from 0 stays one
+        spans = {
+            "low": [b["low"] for b in bands],
+            "span": [b["high"] - b["low"] for b in bands],
+        }  # in double: a narrow range far from 0 stays one
         if self.scheme == "dynamic_world":
             spans["floor"] = [b["floor"] for b in bands]
         for key, numbers in spans.items():
@@ -81,4 +84,6 @@ def _agree(path: str, given: np.ndarray, expected: np.ndarray) -> None:
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     difference = float(np.abs(session.run(None, {"image": given})[0] - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
-        raise ModelError(f"The exported model differs from the trained one by {difference:.2g}.", "Please report this with the output of diagnostics.")
+        raise ModelError(
+            f"The exported model differs from the trained one by {difference:.2g}.", "Please report this with the output of diagnostics."
+        )

@@ -22,7 +22,19 @@ from .grid import Grid, moved, overlap, same_crs, spatial_reference
 from .windows import Window
 from .writer import Writer, writable, write_small
 
-__all__ = ["Band", "Grid", "Raster", "Stack", "Writer", "overlap", "parse_bands", "same_crs", "spatial_reference", "writable", "write_small"]
+__all__ = [
+    "Band",
+    "Grid",
+    "Raster",
+    "Stack",
+    "Writer",
+    "overlap",
+    "parse_bands",
+    "same_crs",
+    "spatial_reference",
+    "writable",
+    "write_small",
+]
 
 RESAMPLING = {"nearest": gdal.GRA_NearestNeighbour, "bilinear": gdal.GRA_Bilinear, "cubic": gdal.GRA_Cubic, "average": gdal.GRA_Average}
 
@@ -49,7 +61,9 @@ def parse_bands(text: str, names: Sequence[str]) -> list[int]:
         elif span:
             chosen += range(int(span[1]), int(span[2] or span[1]) + 1)
         elif token:
-            raise BandError(f"There is no band {token[:40]!r}.", f"The bands are {', '.join(names)}; numbers from 1 to {len(names)} work, too.")
+            raise BandError(
+                f"There is no band {token[:40]!r}.", f"The bands are {', '.join(names)}; numbers from 1 to {len(names)} work, too."
+            )
     missing = [b for b in chosen if not 1 <= b <= len(names)]
     if missing:
         raise BandError(f"Band {missing[0]} is missing: the raster has {len(names)} band(s).", f"Choose among 1 to {len(names)}.")
@@ -113,7 +127,10 @@ class Raster:
     def fits(self, grid: Grid) -> None:
         """Raise `GridMismatchError` or `BandError` unless `read_on` can lay this raster on the grid."""
         if bool(grid.crs) != bool(self.grid.crs):
-            raise GridMismatchError(f"{self.path} {'has no' if grid.crs else 'has a'} CRS, the grid it should fit {'has one' if grid.crs else 'has none'}.", "Assign the missing CRS first.")
+            raise GridMismatchError(
+                f"{self.path} {'has no' if grid.crs else 'has a'} CRS, the grid it should fit {'has one' if grid.crs else 'has none'}.",
+                "Assign the missing CRS first.",
+            )
         if "int8" in {_dtype(b).name for b in self._bands} and gdal.VersionInfo() < "3070000":
             raise BandError(f"{self.path} holds signed bytes, which this GDAL can't warp.", "Convert it to 16-bit integers first.")
 
@@ -212,9 +229,14 @@ class Stack:
             if not same:
                 member.fits(self.grid)
                 if not (self.grid.georeferenced and member.grid.georeferenced):
-                    raise GridMismatchError(f"{member.path} has another size than {self.path}, and they are not georeferenced.", "Georeference them first, or choose rasters of the same size.")
+                    raise GridMismatchError(
+                        f"{member.path} has another size than {self.path}, and they are not georeferenced.",
+                        "Georeference them first, or choose rasters of the same size.",
+                    )
             if not overlap(self.grid, member.grid):
-                raise GridMismatchError(f"{member.path} does not lie over {self.path}.", "Choose rasters of the same place, and check their CRS.")
+                raise GridMismatchError(
+                    f"{member.path} does not lie over {self.path}.", "Choose rasters of the same place, and check their CRS."
+                )
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and valid `(bands, rows, cols)` of a window inside the first raster."""
@@ -255,7 +277,9 @@ def _open(path: str):
         raise RasterError(f"{path} can't be read as a raster.", "Open it in QGIS to see whether it is one; a download may be incomplete.")
     if dataset.RasterCount == 0:
         inside = [name for name, _ in dataset.GetSubDatasets()[:5]]
-        raise BandError(f"{path} has no bands.", f"Choose one of its subdatasets: {', '.join(inside)}." if inside else "Choose a raster with bands.")
+        raise BandError(
+            f"{path} has no bands.", f"Choose one of its subdatasets: {', '.join(inside)}." if inside else "Choose a raster with bands."
+        )
     return dataset
 
 
@@ -275,5 +299,8 @@ def _array(band, box, path: str) -> np.ndarray:
     except RuntimeError:
         array = None
     if array is None:
-        raise RasterError(f"{path} can't be read at column {box[0]}, row {box[1]}: {gdal.GetLastErrorMsg()[:200]}", "The file may be damaged; copy or download it again.")
+        raise RasterError(
+            f"{path} can't be read at column {box[0]}, row {box[1]}: {gdal.GetLastErrorMsg()[:200]}",
+            "The file may be damaged; copy or download it again.",
+        )
     return array

@@ -36,7 +36,10 @@ class Samples:
         target = self.task.target(self.chips, self.chosen[i])
         size = self.chips.manifest.tile_size
         if pixels.shape[1:] != (size, size) or (self.task.spatial and target.shape[-2:] != (size, size)):
-            raise ChipsError(f"{self.chosen[i].image} is {pixels.shape[2]} x {pixels.shape[1]} px, the folder's chips are {size}.", "Export the chips with one tile size.")
+            raise ChipsError(
+                f"{self.chosen[i].image} is {pixels.shape[2]} x {pixels.shape[1]} px, the folder's chips are {size}.",
+                "Export the chips with one tile size.",
+            )
         item = (pixels, valid, target)
         weight = sum(a.nbytes for a in item)
         if weight <= self._room:
@@ -54,7 +57,9 @@ class Samples:
                 sketch.update(plane[ok])
         return result
 
-    def batches(self, size: int, normalisation: Normalisation, config: TrainConfig | None = None, epoch: int = 0) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def batches(
+        self, size: int, normalisation: Normalisation, config: TrainConfig | None = None, epoch: int = 0
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """`(n, bands, rows, cols)` float32 and targets. With `config` (training): shuffled, augmented, each batch full; the last one is
         filled up with chips of the next round, since batch normalisation fails on one chip alone."""
         order = np.arange(len(self))

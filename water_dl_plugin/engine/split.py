@@ -90,7 +90,10 @@ class Shares:
         else:
             self._of = choose(labelled, self._wanted, self._seed)
         if self.by != "random" and config.validation_share and not (self._of == VALIDATION).any():
-            progress(1, f"Warning: there are too few {'blocks with labels' if self.by == 'blocks' else 'scenes'} to set any apart for validation. Choose a smaller block size, or another split.")
+            progress(
+                1,
+                f"Warning: there are too few {'blocks with labels' if self.by == 'blocks' else 'scenes'} to set any apart for validation. Choose a smaller block size, or another split.",
+            )
 
     def parts(self, scene: int, grid, labels: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
         """For each split that has labels on the tile `grid`: its number, and `labels` `(rows, cols)` with the others' set to 0."""

@@ -18,7 +18,8 @@ def for_classes(raster: str, classes: Sequence[MapClass]) -> None:
     with open(os.path.join(FOLDER, "classes.qml"), encoding="utf-8") as file:
         template = file.read()
     entries = "".join(
-        f'<paletteEntry value="{c.value}" label="{escape(c.name)}" color="#{"".join(f"{part:02x}" for part in c.colour)}" alpha="255"/>' for c in classes
+        f'<paletteEntry value="{c.value}" label="{escape(c.name)}" color="#{"".join(f"{part:02x}" for part in c.colour)}" alpha="255"/>'
+        for c in classes
     )
     write_bytes(beside(raster), template.replace("<!-- entries -->", entries).encode("utf-8"))
 

@@ -93,7 +93,10 @@ def train(folder: str, output: str, config: TrainConfig, progress: Progress = si
     chips.manifest = with_validation(chips.manifest, config.validation_share, config.seed)
     if not before:
         drawn = len(chips.split("validation"))
-        progress(0, f"The chips folder sets no chips apart for validation: {f'{drawn} are drawn at random. Neighbours may leak.' if drawn else 'there is none, and the best epoch is the one with the lowest training loss.'}")
+        progress(
+            0,
+            f"The chips folder sets no chips apart for validation: {f'{drawn} are drawn at random. Neighbours may leak.' if drawn else 'there is none, and the best epoch is the one with the lowest training loss.'}",
+        )
     manifest = chips.manifest
     task = tasks.make(manifest)
     learn, check = (Samples(chips, chips.split(s), task) for s in ("train", "validation"))
@@ -115,9 +118,18 @@ class _Trainer:
         self.net = nets.build(config.architecture, len(chips.manifest.bands), task.channels, **self.arguments)
         self.normalisation = None
         if config.initial_weights:
-            self.normalisation = warmstart.load(self.net, config.initial_weights, len(chips.manifest.bands), config.architecture, self.arguments, lambda text: progress(0, text))
+            self.normalisation = warmstart.load(
+                self.net,
+                config.initial_weights,
+                len(chips.manifest.bands),
+                config.architecture,
+                self.arguments,
+                lambda text: progress(0, text),
+            )
         progress(0, f"Reading {len(learn)} chips to train with and {len(check)} to validate with; {device.type} computes.")
-        self.normalisation = self.normalisation or normalise.fit(config.normalisation, learn.sketches(lambda fraction, text: progress(0, text)))
+        self.normalisation = self.normalisation or normalise.fit(
+            config.normalisation, learn.sketches(lambda fraction, text: progress(0, text))
+        )
         self.net.to(device, memory_format=torch.channels_last)
         # batch normalisation fails on a single number per channel, which a chip as small as the network's stride comes down to
         self.batch = max(config.batch_size, 2) if chips.manifest.tile_size <= getattr(self.net, "stride", 1) else config.batch_size
@@ -186,7 +198,10 @@ class _Trainer:
             loss = criterion(output, torch.from_numpy(targets).to(self.device))
             value = float(loss.detach())
             if not math.isfinite(value):
-                raise TrainingError(f"The loss is no longer a number (epoch {epoch + 1}).", "Lower the learning rate, switch mixed precision off, and look for extreme values in the bands.")
+                raise TrainingError(
+                    f"The loss is no longer a number (epoch {epoch + 1}).",
+                    "Lower the learning rate, switch mixed precision off, and look for extreme values in the bands.",
+                )
             scaler.scale(loss).backward()
             if config.gradient_clip:
                 scaler.unscale_(optimiser)
@@ -231,8 +246,13 @@ class _Trainer:
             self.best = {"epoch": row["epoch"], "figure": figure, "loss": loss}
             self.best_state = {k: v.detach().clone() for k, v in self.net.state_dict().items()}
         left = (self.epochs - row["epoch"]) * float(np.mean([r["seconds"] for r in self.history[-5:]]))
-        figures = "  ".join(f"{name} {row[name]:.4f}" for name in row if name not in ("epoch", "stage", "lr", "seconds") and row[name] is not None)
-        self.progress(row["epoch"] / self.epochs, f"Epoch {row['epoch']}/{self.epochs}  {figures}  {clock(row['seconds'])}, {clock(left)} left{'  *' if improved else ''}")
+        figures = "  ".join(
+            f"{name} {row[name]:.4f}" for name in row if name not in ("epoch", "stage", "lr", "seconds") and row[name] is not None
+        )
+        self.progress(
+            row["epoch"] / self.epochs,
+            f"Epoch {row['epoch']}/{self.epochs}  {figures}  {clock(row['seconds'])}, {clock(left)} left{'  *' if improved else ''}",
+        )
         return improved or len(self.history) == 1
 
     def _keep(self, optimiser, done: int, improved: bool) -> None:
@@ -240,11 +260,18 @@ class _Trainer:
         try:
             os.makedirs(self.folder, exist_ok=True)
         except OSError as error:
-            raise OutputError(f"The state of the run can't be kept in {self.folder}: {error.strerror}.", "Choose another folder for the model.") from None
+            raise OutputError(
+                f"The state of the run can't be kept in {self.folder}: {error.strerror}.", "Choose another folder for the model."
+            ) from None
         if improved:
             checkpoint.save(self._best_path(self.best["epoch"]), self.best_state, {})
         tensors = {**{f"net.{k}": v for k, v in self.net.state_dict().items()}, **checkpoint.of_optimiser(optimiser)}
-        state = {"fingerprint": self._fingerprint(), "done": done, "history": [self._json(r) for r in self.history], "best": self._json(self.best)}
+        state = {
+            "fingerprint": self._fingerprint(),
+            "done": done,
+            "history": [self._json(r) for r in self.history],
+            "best": self._json(self.best),
+        }
         checkpoint.save(os.path.join(self.folder, "last.safetensors"), tensors, state)
         for name in os.listdir(self.folder):
             if name.startswith("best.") and os.path.join(self.folder, name) != self._best_path(self.best["epoch"]):
@@ -281,7 +308,9 @@ class _Trainer:
     def _fingerprint(self) -> str:
         settings = {k: v for k, v in self.config.to_json().items() if k not in _ANY_RUN}
         initial = bundle.file_hash(self.config.initial_weights) if os.path.isfile(self.config.initial_weights) else ""
-        text = json.dumps([settings, initial, self.data_hash(), self.normalisation.to_json()], sort_keys=True)  # the last tells other pixels
+        text = json.dumps(
+            [settings, initial, self.data_hash(), self.normalisation.to_json()], sort_keys=True
+        )  # the last tells other pixels
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def data_hash(self) -> str:
@@ -385,7 +414,11 @@ def _settings_of_torch(config: TrainConfig):
     if config.device == "cuda" and not torch.cuda.is_available():
         raise ConfigError("This torch can't use CUDA.", "Run 'Install packages' with CUDA chosen, or set the device to auto.")
     device = torch.device("cuda" if config.device != "cpu" and torch.cuda.is_available() else "cpu")
-    threads, deterministic, warn = torch.get_num_threads(), torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    threads, deterministic, warn = (
+        torch.get_num_threads(),
+        torch.are_deterministic_algorithms_enabled(),
+        torch.is_deterministic_algorithms_warn_only_enabled(),
+    )
     torch.set_num_threads(config.threads or os.cpu_count() or 1)
     if device.type == "cpu":
         torch.use_deterministic_algorithms(True, warn_only=True)
@@ -399,11 +432,20 @@ def _settings_of_torch(config: TrainConfig):
 def versions() -> dict[str, str]:
     import onnxruntime
 
-    return {"Water DL": version(), "Python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__, "onnxruntime": onnxruntime.__version__, "system": platform.platform()}
+    return {
+        "Water DL": version(),
+        "Python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": np.__version__,
+        "onnxruntime": onnxruntime.__version__,
+        "system": platform.platform(),
+    }
 
 
 def clock(seconds: float) -> str:
     """Seconds as people read them."""
     if seconds < 60:
         return f"{seconds:.1f} s"
-    return f"{int(seconds // 60)} min {int(seconds % 60)} s" if seconds < 3600 else f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+    return (
+        f"{int(seconds // 60)} min {int(seconds % 60)} s" if seconds < 3600 else f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
+    )

@@ -43,7 +43,9 @@ def offsets(length: int, size: int, overlap: int) -> list[int]:
     cut), so the border of the raster has the same context as a seam; what lies outside is filled by reflection.
     """
     if not 0 <= overlap < size:
-        raise ConfigError(f"The overlap ({overlap} px) must be smaller than the window ({size} px).", "Choose an overlap of a quarter of the window.")
+        raise ConfigError(
+            f"The overlap ({overlap} px) must be smaller than the window ({size} px).", "Choose an overlap of a quarter of the window."
+        )
     edge = overlap // 2
     last = length + edge - size
     if last <= -edge:
@@ -74,7 +76,10 @@ def ramp(size: int, overlap: int, margin: int = 0):
     import numpy as np
 
     if 2 * margin > overlap:
-        raise ConfigError(f"The overlap ({overlap} px) is smaller than twice the model's margin ({margin} px).", f"Choose an overlap of at least {2 * margin} px.")
+        raise ConfigError(
+            f"The overlap ({overlap} px) is smaller than twice the model's margin ({margin} px).",
+            f"Choose an overlap of at least {2 * margin} px.",
+        )
     distance = np.minimum(np.arange(size), np.arange(size)[::-1]).astype(np.float32) - margin
     width = max(overlap - 2 * margin, 1)
     return np.where(distance < 0, 0, np.clip((distance + 0.5) / width, 1e-3, 1)).astype(np.float32)

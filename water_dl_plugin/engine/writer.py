@@ -27,7 +27,9 @@ def writable(path: str) -> None:
         open(probe, "wb").close()
         os.remove(probe)
     except OSError as error:
-        raise OutputError(f"Nothing can be written to {folder}: {error.strerror}.", "Choose a folder that is yours, on a disk with space.") from None
+        raise OutputError(
+            f"Nothing can be written to {folder}: {error.strerror}.", "Choose a folder that is yours, on a disk with space."
+        ) from None
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder.", "Choose a file name.")
 
@@ -59,7 +61,12 @@ class Writer:
         try:
             with _checked(self.path):
                 self._dataset = gdal.GetDriverByName("GTiff").Create(
-                    self.partial, grid.width, grid.height, count, gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type), _options(dtype, compression, count)
+                    self.partial,
+                    grid.width,
+                    grid.height,
+                    count,
+                    gdal_array.NumericTypeCodeToGDALTypeCode(dtype.type),
+                    _options(dtype, compression, count),
                 )
                 if self._dataset is None:
                     raise RuntimeError(gdal.GetLastErrorMsg())
@@ -160,7 +167,9 @@ class Writer:
                 if os.path.exists(self.path + suffix):
                     os.remove(self.path + suffix)
         except OSError as error:
-            raise OutputError(f"{self.path} can't be replaced: {error.strerror}.", "Close the layer in QGIS and other programs, or choose another name.") from None
+            raise OutputError(
+                f"{self.path} can't be replaced: {error.strerror}.", "Close the layer in QGIS and other programs, or choose another name."
+            ) from None
 
     def _discard(self) -> None:
         gdal.PushErrorHandler("CPLQuietErrorHandler")  # closing writes; on a full disk it fails once more
@@ -181,7 +190,16 @@ def _complete(path: str) -> bool:
 
 def _options(dtype: np.dtype, compression: str, count: int = 1) -> list[str]:
     """Creation options of GDAL's GTiff driver. IF_SAFER takes BigTIFF where the pixels, uncompressed, exceed 2 GB."""
-    options = ["TILED=YES", f"BLOCKXSIZE={TILE}", f"BLOCKYSIZE={TILE}", "INTERLEAVE=BAND", "BIGTIFF=IF_SAFER", "SPARSE_OK=TRUE", f"COMPRESS={compression}", "NUM_THREADS=2"]
+    options = [
+        "TILED=YES",
+        f"BLOCKXSIZE={TILE}",
+        f"BLOCKYSIZE={TILE}",
+        "INTERLEAVE=BAND",
+        "BIGTIFF=IF_SAFER",
+        "SPARSE_OK=TRUE",
+        f"COMPRESS={compression}",
+        "NUM_THREADS=2",
+    ]
     if compression in ("DEFLATE", "LZW", "ZSTD"):
         options.append(f"PREDICTOR={3 if dtype.kind == 'f' else 2}")
     if count > 1:
@@ -213,7 +231,9 @@ class _checked:
         return False
 
 
-def write_small(path: str, pixels: np.ndarray, grid: Grid, valid: Optional[np.ndarray] = None, driver: str = "GTiff", names: Sequence[str] = ()) -> None:
+def write_small(
+    path: str, pixels: np.ndarray, grid: Grid, valid: Optional[np.ndarray] = None, driver: str = "GTiff", names: Sequence[str] = ()
+) -> None:
     """Write a chip `(bands, rows, cols)` in one go; `valid` (rows, cols) becomes its mask where it has holes (GeoTIFF only)."""
     kind = gdal_array.NumericTypeCodeToGDALTypeCode(pixels.dtype.type)
     memory = gdal.GetDriverByName("MEM").Create("", grid.width, grid.height, len(pixels), kind, _signed(pixels.dtype))
@@ -227,10 +247,16 @@ def write_small(path: str, pixels: np.ndarray, grid: Grid, valid: Optional[np.nd
     if valid is not None and not valid.all():
         memory.CreateMaskBand(gdal.GMF_PER_DATASET)
         memory.GetRasterBand(1).GetMaskBand().WriteArray(np.where(valid, 255, 0).astype(np.uint8))
-    options = {"GTiff": ["COMPRESS=DEFLATE", "PREDICTOR=2" if pixels.dtype.kind in "iu" else "PREDICTOR=3"], "PNG": ["WORLDFILE=YES"], "JPEG": ["WORLDFILE=YES", "QUALITY=95"]}
+    options = {
+        "GTiff": ["COMPRESS=DEFLATE", "PREDICTOR=2" if pixels.dtype.kind in "iu" else "PREDICTOR=3"],
+        "PNG": ["WORLDFILE=YES"],
+        "JPEG": ["WORLDFILE=YES", "QUALITY=95"],
+    }
     try:
         with _checked(path), _internal_mask():
-            copy = gdal.GetDriverByName(driver).CreateCopy(path, memory, options=options[driver] + (_signed(pixels.dtype) if driver == "GTiff" else []))
+            copy = gdal.GetDriverByName(driver).CreateCopy(
+                path, memory, options=options[driver] + (_signed(pixels.dtype) if driver == "GTiff" else [])
+            )
             if copy is not None:
                 copy.FlushCache()
             copy = None
