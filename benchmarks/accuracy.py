@@ -41,7 +41,9 @@ GREEN, NIR, SWIR1 = (chips12.BANDS.index(name) for name in ("green", "nir", "swi
 def main() -> int:
     source = chips12.find(ROOT)
     if not source:
-        print("make accuracy is skipped: the real chips are not here (../shared/data/chips12 beside the checkout, or WATER_DL_DATA=FOLDER).")
+        print(
+            "make accuracy is skipped: the real chips are not here (../shared/data/chips12 beside the checkout, or WATER_DL_DATA=FOLDER)."
+        )
         return 0
     wall, cpu = time.perf_counter(), time.process_time()
     config = settings(sys.argv[1:])
@@ -71,7 +73,15 @@ def main() -> int:
     print(f"\nSettings: {changed or 'the defaults'}; seed {config.seed}")
     print("; ".join(f"{k} {v}" for k, v in train.versions().items()))
     print(f"{taken['seconds'] / 60:.1f} min, CPU {taken['cpu_seconds'] / 60:.1f} min, {os.cpu_count()} cores")
-    result = {"table": table, "iou_by_fold": by_fold, "otsu": otsu, "runs": runs, "settings": config.to_json(), "versions": train.versions(), **taken}
+    result = {
+        "table": table,
+        "iou_by_fold": by_fold,
+        "otsu": otsu,
+        "runs": runs,
+        "settings": config.to_json(),
+        "versions": train.versions(),
+        **taken,
+    }
     with open(os.path.join(OUT, "accuracy.json"), "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
     return 0
@@ -89,7 +99,9 @@ def one_fold(folder: str, data, test: np.ndarray, config: TrainConfig, model: st
     manifest = chips12.hold_out(folder, data, test, config.seed)
     counts = {part: sum(c.split == part for c in manifest.chips) for part in ("train", "validation", "test")}
     print(f"\n{title}: {', '.join(f'{n} chips {part}' for part, n in counts.items())}", flush=True)
-    run = train.train(folder, model, config, lambda _, message="": print(f"  {message}", flush=True) if message.startswith("Epoch") else None)
+    run = train.train(
+        folder, model, config, lambda _, message="": print(f"  {message}", flush=True) if message.startswith("Epoch") else None
+    )
     network = OnnxModel(model, config.device, config.threads)
     for i in np.flatnonzero(test):
         with Stack(os.path.join(folder, "images", data.names[i])) as source:
@@ -132,12 +144,22 @@ def figures(data, water: np.ndarray, chips: np.ndarray, seed: int) -> dict:
 
 def show(data, fold: np.ndarray, table: dict, by_fold: list) -> None:
     pixels = int(data.valid.sum())
-    print(f"\n{len(fold)} chips of {len(np.unique(data.places))} places, {pixels / 1e6:.2f} Mpx, each predicted by a model that has not seen its place; class water\n")
-    print("|  | IoU | 95 % interval | F1 | recall | precision | accuracy | mean IoU of places | " + " | ".join(f"IoU fold {k + 1}" for k in range(FOLDS)) + " |")
+    print(
+        f"\n{len(fold)} chips of {len(np.unique(data.places))} places, {pixels / 1e6:.2f} Mpx, each predicted by a model that has not seen its place; class water\n"
+    )
+    print(
+        "|  | IoU | 95 % interval | F1 | recall | precision | accuracy | mean IoU of places | "
+        + " | ".join(f"IoU fold {k + 1}" for k in range(FOLDS))
+        + " |"
+    )
     print("|---" * (8 + FOLDS) + "|")
     for name, row in table.items():
         low, high = row["interval"]
-        cells = [f"{row['iou']:.3f}", f"{low:.2f} to {high:.2f}", *(f"{row[k]:.3f}" for k in ("f1", "recall", "precision", "accuracy", "iou_mean_of_places"))]
+        cells = [
+            f"{row['iou']:.3f}",
+            f"{low:.2f} to {high:.2f}",
+            *(f"{row[k]:.3f}" for k in ("f1", "recall", "precision", "accuracy", "iou_mean_of_places")),
+        ]
         print("| " + " | ".join([name, *cells, *(f"{one[name]:.3f}" for one in by_fold)]) + " |")
 
 

@@ -57,7 +57,10 @@ def memory(folder: str) -> list[dict]:
         worker("scene", scene, width, height, where)
         result = worker("map", scene, os.path.join(folder, f"{model}.onnx"), folder)
         rows.append({"scene": name, **result})
-        print(f"  {name:40} {result['peak_gb']:5.2f} GB  {result['seconds']:6.0f} s (CPU {result['cpu_s']:.0f} s)  {result['data_px'] / 1e6:.1f} Mpx of data", flush=True)
+        print(
+            f"  {name:40} {result['peak_gb']:5.2f} GB  {result['seconds']:6.0f} s (CPU {result['cpu_s']:.0f} s)  {result['data_px'] / 1e6:.1f} Mpx of data",
+            flush=True,
+        )
     worst = max(row["peak_gb"] for row in rows)
     print(f"  {'holds' if worst < LIMIT_GB else 'TOO MUCH'}: at most {worst:.2f} GB")
     return rows
@@ -109,7 +112,10 @@ def main() -> int:
     results: dict = {}
     try:
         results["versions"] = worker("prepare", folder, BANDS)
-        print(f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; " + ", ".join(f"{k} {v}" for k, v in results["versions"].items()))
+        print(
+            f"{platform.platform()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}; "
+            + ", ".join(f"{k} {v}" for k, v in results["versions"].items())
+        )
         for part in parts:
             results[part] = known[part](folder)
     finally:

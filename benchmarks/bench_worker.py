@@ -48,7 +48,7 @@ def prepare(folder: str, bands: str) -> dict:
     return {"torch": torch.__version__, "onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__, "GDAL": gdal.__version__}
 
 
-EMPTY = '''
+EMPTY = """
 from qgis.core import QgsApplication, QgsProcessingProvider
 
 
@@ -66,7 +66,7 @@ class Plugin:
 
 def classFactory(iface):
     return Plugin()
-'''
+"""
 
 
 def scene(path: str, width: str, height: str, where: str) -> dict:
@@ -78,11 +78,15 @@ def scene(path: str, width: str, height: str, where: str) -> dict:
     gdal.UseExceptions()
     w, h = int(width), int(height)
     rng = np.random.default_rng(0)
-    smooth = np.kron(rng.integers(1, 200, (7, REPEATED // 16, REPEATED // 16)), np.ones((16, 16))) + rng.integers(0, 40, (7, REPEATED, REPEATED))
+    smooth = np.kron(rng.integers(1, 200, (7, REPEATED // 16, REPEATED // 16)), np.ones((16, 16))) + rng.integers(
+        0, 40, (7, REPEATED, REPEATED)
+    )
     tile = smooth.astype(np.uint8)
 
     def create(name, columns, rows):
-        made = gdal.GetDriverByName("GTiff").Create(name, columns, rows, 7, gdal.GDT_Byte, ["TILED=YES", "COMPRESS=DEFLATE", "SPARSE_OK=TRUE", "BIGTIFF=YES"])
+        made = gdal.GetDriverByName("GTiff").Create(
+            name, columns, rows, 7, gdal.GDT_Byte, ["TILED=YES", "COMPRESS=DEFLATE", "SPARSE_OK=TRUE", "BIGTIFF=YES"]
+        )
         made.SetGeoTransform((500000.0, 10.0, 0.0, 5000000.0, 0.0, -10.0))
         made.SetProjection("EPSG:32633")
         for band in range(7):
@@ -117,7 +121,9 @@ def _repeat(path: str, base: str, w: int, h: int) -> None:
     from osgeo import gdal
 
     source = gdal.Open(base)
-    lines = [f'<VRTDataset rasterXSize="{w}" rasterYSize="{h}"><SRS>EPSG:32633</SRS><GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>']
+    lines = [
+        f'<VRTDataset rasterXSize="{w}" rasterYSize="{h}"><SRS>EPSG:32633</SRS><GeoTransform>500000, 10, 0, 5000000, 0, -10</GeoTransform>'
+    ]
     for band in range(1, source.RasterCount + 1):
         lines.append(f'<VRTRasterBand dataType="Byte" band="{band}"><NoDataValue>{NODATA}</NoDataValue>')
         for row in range(0, h, REPEATED):
@@ -146,7 +152,9 @@ def _map(scene_path: str, model: str, folder: str):
     from water_dl_plugin.engine.mapping import map_classes
     from water_dl_plugin.engine.settings import InferConfig
 
-    return map_classes(scene_path, model, os.path.join(folder, "class.tif"), InferConfig(), probability=os.path.join(folder, "probability.tif"))
+    return map_classes(
+        scene_path, model, os.path.join(folder, "class.tif"), InferConfig(), probability=os.path.join(folder, "probability.tif")
+    )
 
 
 def map_scene(scene_path: str, model: str, folder: str) -> dict:

@@ -89,7 +89,9 @@ def hold_out(folder: str, data: Chips12, test: np.ndarray, seed: int, share: flo
     """Write the manifest in which the chips where `test` is True are for test, and whole places of the others, about `share` of both
     classes, for validation (chosen by `split.choose`, as exportchips does it with scenes)."""
     places = np.unique(data.places[~test])
-    counts = np.array([[np.count_nonzero(data.valid[k] & (data.water[k] == c)) for c in (False, True)] for k in (data.places == p for p in places)])
+    counts = np.array(
+        [[np.count_nonzero(data.valid[k] & (data.water[k] == c)) for c in (False, True)] for k in (data.places == p for p in places)]
+    )
     parts = dict(zip(places, split.choose(counts, (share, 0.0), seed)))
     listed = []
     for i, name in enumerate(data.names):

@@ -32,7 +32,8 @@ def main() -> None:
         sys.exit("Give both SCENE=... and LABELS=..., or none of them.")
     own = bool(scene)
     scene = Path(scene).resolve() if own else fetch_scene()
-    labels = Path(labels.split("|")[0]).resolve() if own else LABELS
+    path, *options = (labels or str(LABELS)).split("|")
+    labels = "|".join([str(Path(path).resolve()), *options])
     field = os.environ.get("CLASS_FIELD", "class")
     out = Path(os.environ.get("OUT") or ROOT / "demo").resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -122,9 +123,9 @@ def run(algorithm: str, **parameters) -> None:
         sys.exit("".join(lines[-15:]) + f"\nwaterdl:{algorithm} failed.")
 
 
-def project(out: Path, scene: Path, labels: Path) -> None:
+def project(out: Path, scene: Path, labels: str) -> None:
     done = subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "demo_project.py"), str(out), str(scene), str(labels)],
+        [sys.executable, str(ROOT / "scripts" / "demo_project.py"), str(out), str(scene), labels],
         check=False,
         capture_output=True,
         text=True,

@@ -28,19 +28,22 @@ from qgis.PyQt.QtGui import QColor, QFont, QImage, QPainter
 STYLES = Path(__file__).resolve().parent.parent / "water_dl_plugin" / "resources" / "styles"
 
 
-def main(out: Path, scene: Path, labels: Path) -> None:
+def main(out: Path, scene: Path, labels: str) -> None:
     picture = QgsRasterLayer(str(scene), "Scene")
     natural_colour(picture)
     classes, probability = (
         QgsRasterLayer(str(out / "water.tif"), "Water map"),
         QgsRasterLayer(str(out / "probability.tif"), "Probability of water"),
     )
-    drawn, chips = QgsVectorLayer(str(labels), "Labels"), QgsVectorLayer(f"{out / 'chips' / 'chips.gpkg'}|layername=chips", "Chips")
+    drawn, chips = QgsVectorLayer(labels, "Labels"), QgsVectorLayer(f"{out / 'chips' / 'chips.gpkg'}|layername=chips", "Chips")
+    if not drawn.isValid():  # a class raster as labels
+        drawn = QgsRasterLayer(labels, "Labels")
     for layer in (picture, classes, probability, drawn, chips):
         if not layer.isValid():
             raise SystemExit(f"{layer.name()} can't be opened.")
-    for layer, style in ((drawn, "labels.qml"), (chips, "chips.qml")):
-        layer.loadNamedStyle(str(STYLES / style))
+    chips.loadNamedStyle(str(STYLES / "chips.qml"))
+    if isinstance(drawn, QgsVectorLayer) and "class" in drawn.fields().names():
+        drawn.loadNamedStyle(str(STYLES / "labels.qml"))
     render(
         out / "quicklook.png",
         [("Scene", [picture]), ("Labels", [drawn, picture]), ("Probability of water", [probability]), ("Water map", [classes])],
@@ -101,6 +104,6 @@ def render(path: Path, panels: list[tuple[str, list[QgsMapLayer]]], side: int = 
 if __name__ == "__main__":
     application = QgsApplication([], False)
     application.initQgis()
-    main(*map(Path, sys.argv[1:4]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
     QgsProject.instance().clear()
     application.exitQgis()

@@ -30,7 +30,7 @@ from .pip_process import interpreter, run_pip
 
 MANIFEST = "water_dl.json"
 
-# Compiled against, or used by, QGIS itself: where QGIS has one of these, its version stays.
+# Compiled against, or used by, QGIS itself: where QGIS has one of these, not too old for TABLE, its version stays.
 PROTECTED = (
     "numpy", "scipy", "matplotlib", "pandas", "shapely", "pyproj", "GDAL", "PyQt5", "PyQt5-sip", "PyQt6", "PyQt6-sip", "psycopg2", "lxml",
 )  # fmt: skip
@@ -54,7 +54,7 @@ class Package:
 TABLE = (
     Package("onnxruntime", "1.16", "run", "runs models", cuda="onnxruntime-gpu"),
     Package("matplotlib", "3.5", "report", "draws the figures of reports"),
-    Package("torch", "2.5", "train", "trains networks"),
+    Package("torch", "2.6", "train", "trains networks"),  # before, torch.load(weights_only=True) can run code (CVE-2025-32434)
     Package("onnx", "1.15", "train", "writes model files"),
     Package("safetensors", "0.4", "train", "keeps weights to go on training from"),
 )
@@ -142,7 +142,7 @@ def activate() -> bool:
 
 
 def missing(*purposes: str) -> list:
-    """Requirements of the purposes (run, report, train) that are not there or too old, e.g. ["torch>=2.5"]. Imports nothing."""
+    """Requirements of the purposes (run, report, train) that are not there or too old, e.g. ["torch>=2.6"]. Imports nothing."""
     return [item.requirement() for item in _table(purposes) if not _present(item)]
 
 
@@ -191,8 +191,10 @@ def _release(version: str) -> tuple:
 
 
 def pins() -> list:
-    """What pip must leave as this QGIS has it, e.g. ["numpy==1.24.2"]."""
-    return [f"{name}=={found}" for name in PROTECTED for found in [_system_version(name)] if found]
+    """What pip must leave as this QGIS has it, e.g. ["numpy==1.24.2"]. Not what is too old for us: that would forbid every install."""
+    least = {item.name: _release(item.minimum) for item in TABLE}
+    versions = {name: _system_version(name) for name in PROTECTED}
+    return [f"{name}=={found}" for name, found in versions.items() if found and _release(found) >= least.get(name, ())]
 
 
 def _system_version(name: str) -> str | None:
@@ -203,7 +205,8 @@ def _system_version(name: str) -> str | None:
 
 
 def plan(purposes, index_url: str = "", device: str = "cpu", progress: Progress = silent) -> Plan:
-    """What pip would install for `purposes` (and for those installed before), beside what QGIS has.
+    """What pip would install for `purposes` (and for those installed before), beside what QGIS has; no packages
+    if just these are installed already.
 
     `index_url` is an index to look in besides pip's own. Raises `PackageMissingError` (no pip, or pip finds no fitting
     packages), `ConfigError`, `Cancelled` from `progress`.
@@ -225,11 +228,20 @@ def plan(purposes, index_url: str = "", device: str = "cpu", progress: Progress 
         found = json.loads(report.read_text(encoding="utf-8"))["install"]
     kept = {_normal(pin.split("==")[0]) for pin in fixed}
     found = [item for item in found if _normal(item["metadata"]["name"]) not in kept]
+    if _is_installed({(item["metadata"]["name"], item["metadata"]["version"]) for item in found}, purposes, device):
+        found = []
     with ThreadPoolExecutor(8) as pool:
         sizes = list(pool.map(_size, (item["download_info"]["url"] for item in found)))
     progress(1.0, "")
     packages = [Planned(item["metadata"]["name"], item["metadata"]["version"], size) for item, size in zip(found, sizes)]
     return Plan(tuple(sorted(packages, key=lambda item: item.name.lower())), purposes, device, index_url)
+
+
+def _is_installed(exact: set, purposes, device: str) -> bool:
+    """Whether `folder()` (which pip is never shown) holds just these (name, version), for that device, and they can be found."""
+    there = installed()
+    same = there.get("device") == device and {(item["name"], item["version"]) for item in there["packages"]} == exact
+    return same and activate() and not missing(*purposes)
 
 
 def install(what: Plan, progress: Progress = silent) -> Path:
@@ -250,9 +262,7 @@ def install(what: Plan, progress: Progress = silent) -> Path:
         _check(work / "packages", what)
         manifest = {"purposes": what.purposes, "device": what.device, "packages": [asdict(item) for item in what.packages]}
         (work / "packages" / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        if target.exists():
-            os.replace(target, work / "old")
-        os.replace(work / "packages", target)
+        _swap(work / "packages", target)
     except OSError as error:
         remedy = "Restart QGIS and install before anything else runs; check the free space and who may write there."
         raise OutputError(f"The packages can't be put into {target}: {error}.", remedy) from error
@@ -261,6 +271,20 @@ def install(what: Plan, progress: Progress = silent) -> Path:
     activate()
     progress(1.0, f"Installed into {target}. If packages of Water DL were in use before, restart QGIS.")
     return target
+
+
+def _swap(new: Path, target: Path) -> None:
+    """`new` takes the place of `target`, which stays if it can't. Raises OSError."""
+    old = target.with_name(target.name + ".old")  # not within the work folder: that goes, and this may be all there is
+    if target.exists():
+        shutil.rmtree(old, ignore_errors=True)
+        os.replace(target, old)
+    try:
+        os.replace(new, target)
+    finally:
+        if old.exists() and not target.exists():
+            os.replace(old, target)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _check(place: Path, what: Plan) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -48,9 +50,20 @@ def interpreter() -> Path:
     raise PackageMissingError("The Python program that belongs to this QGIS was not found.", f"Looked at: {', '.join(map(str, tried))}.")
 
 
+@contextmanager
+def _private_folder():
+    """An empty folder that only this user may write to. Python is started there: `-m` and `-c` import from the current folder first."""
+    place = tempfile.mkdtemp(prefix="water_dl_")
+    try:
+        yield place
+    finally:
+        shutil.rmtree(place, ignore_errors=True)  # on Windows, a process just killed may still be in it
+
+
 def _ask(command: list) -> str:
     try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tempfile.gettempdir(), **_HIDDEN).stdout
+        with _private_folder() as empty:
+            return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=empty, **_HIDDEN).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -76,14 +89,15 @@ def run_pip(python: Path, arguments: list, progress: Progress, temporary: Path |
     if temporary and sys.platform != "win32":  # Windows: paths would grow too long
         environment["TMPDIR"] = str(temporary)
     command = [str(python), "-m", "pip", "--no-color", *arguments]
-    process = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
-        env=environment, cwd=tempfile.gettempdir(), start_new_session=sys.platform != "win32", **_HIDDEN,
-    )  # fmt: skip
-    try:
-        said = _listen(process, progress)
-    finally:
-        _kill(process)
+    with _private_folder() as empty:
+        process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
+            env=environment, cwd=empty, start_new_session=sys.platform != "win32", **_HIDDEN,
+        )  # fmt: skip
+        try:
+            said = _listen(process, progress)
+        finally:
+            _kill(process)
     if process.returncode:
         raise _failure(said)
     return said

@@ -31,6 +31,9 @@ class WaterProvider(QgsProcessingProvider):
     def svgIconPath(self) -> str:
         return os.path.join(os.path.dirname(__file__), "resources", "icon.svg")
 
+    def supportedOutputRasterLayerExtensions(self) -> list[str]:
+        return ["tif", "tiff"]
+
     def loadAlgorithms(self) -> None:
         for algorithm in ALGORITHMS:
             self.addAlgorithm(algorithm())

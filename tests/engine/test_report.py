@@ -15,7 +15,7 @@ import threading
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
-from skimage.io import imread
+from PIL import Image
 
 from water_dl_plugin.engine import metrics, panels, plots, report_pages
 from water_dl_plugin.engine.errors import BandError, ConfigError, GridMismatchError, OutputError
@@ -157,7 +157,7 @@ def test_images_come_back_bit_for_bit(tmp_path):
     page.write(tmp_path / "page.html")
     page = Page(tmp_path / "page.html")
     found = {name: value for tag, name, value in page.attributes if tag == "img"}
-    np.testing.assert_array_equal(imread(io.BytesIO(base64.b64decode(found["src"].split(",")[1]))), picture)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(base64.b64decode(found["src"].split(",")[1])))), picture)
     assert found["width"] == "46" and found["alt"] == "chip"
     for wrong in (picture.astype(float), picture[..., 0], picture[..., :2]):
         with pytest.raises(ValueError, match="uint8"):

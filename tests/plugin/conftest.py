@@ -73,7 +73,14 @@ def qgis_process(tmp_path_factory):
     def run(*arguments: str, env=None, cwd=None, **parameters) -> subprocess.CompletedProcess:
         given = ["--", *(f"{name}={value}" for name, value in parameters.items())] if parameters else []
         command = [str(ROOT / "scripts" / "qgis_process"), *arguments, *given]
-        return subprocess.run(command, capture_output=True, text=True, check=False, cwd=cwd, env={**os.environ, "QGIS_CUSTOM_CONFIG_PATH": profile, **(env or {})})
+        return subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=cwd,
+            env={**os.environ, "QGIS_CUSTOM_CONFIG_PATH": profile, **(env or {})},
+        )
 
     return run
 
@@ -144,10 +151,20 @@ def job(scene, qgis_process, tmp_path_factory) -> SimpleNamespace:
     def step(name, **parameters):
         done.steps[name] = qgis_process("--json", "run", f"waterdl:{name}", **parameters)
 
-    step("exportchips", INPUT=scene.raster, LABELS=scene.train, CLASS_FIELD="kind", TILE_SIZE=32, STRIDE=16, BLOCK_SIZE=64, OUTPUT=done.chips)
+    step(
+        "exportchips", INPUT=scene.raster, LABELS=scene.train, CLASS_FIELD="kind", TILE_SIZE=32, STRIDE=16, BLOCK_SIZE=64, OUTPUT=done.chips
+    )
     step("trainmodel", CHIPS=done.chips, **QUICK, OUTPUT=done.model, REPORT=done.training)
     step("classifyraster", INPUT=scene.raster, MODEL=done.model, OVERLAP=32, OUTPUT=done.classes, PROBABILITY=done.probability)
-    step("assessclassification", INPUT=done.probability, LABELS=scene.check, CLASS_FIELD="kind", REPORT=done.report, CSV=done.csv, JSON=done.json)
+    step(
+        "assessclassification",
+        INPUT=done.probability,
+        LABELS=scene.check,
+        CLASS_FIELD="kind",
+        REPORT=done.report,
+        CSV=done.csv,
+        JSON=done.json,
+    )
     return done
 
 

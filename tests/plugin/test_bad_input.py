@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -47,12 +48,16 @@ def bad(tmp_path_factory, scene) -> SimpleNamespace:
     elsewhere = helpers.utm(200, 160, x=700_000.0)
     outside = label_layer(folder / "outside.gpkg", scene.water.astype(int), {0: "land", 1: "water"}, elsewhere)
     box = helpers.box(scene.grid, 10, 10, 50, 50)
-    bare = helpers.write_layer(folder / "bare.gpkg", [(box, {"kind": "water"}), (helpers.box(scene.grid, 80, 10, 50, 50), {"kind": "land"})], "")
+    bare = helpers.write_layer(
+        folder / "bare.gpkg", [(box, {"kind": "water"}), (helpers.box(scene.grid, 80, 10, 50, 50), {"kind": "land"})], ""
+    )
     empty = helpers.write_layer(folder / "empty.gpkg", [(box, {"kind": None, "other": 1})], scene.grid.crs)
     with sqlite3.connect(empty) as data:
         data.execute("ALTER TABLE labels ADD COLUMN kind TEXT")
     small = helpers.write_layer(
-        folder / "small.gpkg", [(helpers.box(scene.grid, 10, 10, 2, 2), {"kind": "water"}), (helpers.box(scene.grid, 80, 10, 2, 2), {"kind": "land"})], scene.grid.crs
+        folder / "small.gpkg",
+        [(helpers.box(scene.grid, 10, 10, 2, 2), {"kind": "water"}), (helpers.box(scene.grid, 80, 10, 2, 2), {"kind": "land"})],
+        scene.grid.crs,
     )
     return SimpleNamespace(folder=folder, text=text, none=folder / "none.tif", outside=outside, bare=bare, empty=empty, small=small)
 
@@ -60,7 +65,14 @@ def bad(tmp_path_factory, scene) -> SimpleNamespace:
 @pytest.fixture
 def export(scene, tmp_path) -> dict:
     """Good parameters of exportchips, to spoil one at a time."""
-    return {"INPUT": scene.raster, "LABELS": scene.labels, "CLASS_FIELD": "kind", "TILE_SIZE": 32, "STRIDE": 32, "OUTPUT": tmp_path / "chips"}
+    return {
+        "INPUT": scene.raster,
+        "LABELS": scene.labels,
+        "CLASS_FIELD": "kind",
+        "TILE_SIZE": 32,
+        "STRIDE": 32,
+        "OUTPUT": tmp_path / "chips",
+    }
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +84,26 @@ def small_model(tmp_path_factory) -> str:
 @pytest.fixture
 def classify(scene, small_model, tmp_path) -> dict:
     """Good parameters of classifyraster."""
-    return {"INPUT": scene.raster, "MODEL": small_model, "OUTPUT": tmp_path / "classes.tif", "PROBABILITY": tmp_path / "chance.tif", "THREADS": 1}
+    return {
+        "INPUT": scene.raster,
+        "MODEL": small_model,
+        "OUTPUT": tmp_path / "classes.tif",
+        "PROBABILITY": tmp_path / "chance.tif",
+        "THREADS": 1,
+    }
 
 
 @pytest.fixture
 def assess(scene, job, tmp_path) -> dict:
     """Good parameters of assessclassification."""
-    return {"INPUT": job.classes, "LABELS": scene.labels, "CLASS_FIELD": "kind", "REPORT": tmp_path / "a.html", "CSV": tmp_path / "a.csv", "JSON": tmp_path / "a.json"}
+    return {
+        "INPUT": job.classes,
+        "LABELS": scene.labels,
+        "CLASS_FIELD": "kind",
+        "REPORT": tmp_path / "a.html",
+        "CSV": tmp_path / "a.csv",
+        "JSON": tmp_path / "a.json",
+    }
 
 
 def test_good_parameters_are_not_refused(inside, export, classify, assess):
@@ -107,7 +132,10 @@ def test_not_a_raster(refuses, bad, scene, export, classify, assess):
     refuses("exportchips", "text.tif", **{**export, "LABELS": bad.text})
 
 
-@pytest.mark.parametrize(("bands", "words"), [(",", "No band was chosen"), ("9", "Band 9 is missing"), ("2-9", "missing"), ("swir", "There is no band 'swir'"), ("0", "Band 0")])
+@pytest.mark.parametrize(
+    ("bands", "words"),
+    [(",", "No band was chosen"), ("9", "Band 9 is missing"), ("2-9", "missing"), ("swir", "There is no band 'swir'"), ("0", "Band 0")],
+)
 def test_bands(refuses, export, classify, bands, words):
     refuses("exportchips", words, **{**export, "BANDS": bands})
     refuses("classifyraster", words, **{**classify, "BANDS": bands})
@@ -171,7 +199,9 @@ def test_chip_damaged(refuses, chips, tmp_path):
     refuses("trainmodel", "000000001.tif", "exportchips", **train(chips, tmp_path))
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "bands": 3}', '{"schema": 1, "tile_size": 1e999}', "[" * 100_000])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"schema": 99}', '{"schema": 1, "bands": 3}', '{"schema": 1, "tile_size": 1e999}', "[" * 100_000]
+)
 def test_chips_manifest_that_is_none(refuses, chips, tmp_path, text):
     (tmp_path / "chips" / "chips.json").write_text(text)
     refuses("trainmodel", "chips.json", "exportchips", **train(chips, tmp_path))
@@ -180,7 +210,17 @@ def test_chips_manifest_that_is_none(refuses, chips, tmp_path, text):
 def test_chips_for_another_task(refuses, scene, tmp_path):
     other = helpers.chips_folder(tmp_path / "levels", *helpers.bright_is_water(4), task="level", values=[1, 2, 3, 4])
     refuses("trainmodel", "'level'", **train(other, tmp_path))
-    refuses("exportchips", "'level'", INPUT=scene.raster, LABELS=scene.labels, CLASS_FIELD="kind", TILE_SIZE=32, STRIDE=32, APPEND=True, OUTPUT=other)
+    refuses(
+        "exportchips",
+        "'level'",
+        INPUT=scene.raster,
+        LABELS=scene.labels,
+        CLASS_FIELD="kind",
+        TILE_SIZE=32,
+        STRIDE=32,
+        APPEND=True,
+        OUTPUT=other,
+    )
 
 
 def test_a_folder_of_other_files_is_not_replaced(refuses, export, tmp_path):
@@ -194,9 +234,13 @@ def test_a_folder_of_other_files_is_not_replaced(refuses, export, tmp_path):
 
 
 def test_model_truncated_or_no_model(refuses, model, bad, classify, tmp_path):
-    with open(model, "rb") as file:
-        whole = file.read()
-    for name, data in {"cut.onnx": whole[: len(whole) // 2], "short.onnx": whole[:100], "empty.onnx": b"", "noise.onnx": bytes(range(256)) * 40}.items():
+    whole = Path(model).read_bytes()
+    for name, data in {
+        "cut.onnx": whole[: len(whole) // 2],
+        "short.onnx": whole[:100],
+        "empty.onnx": b"",
+        "noise.onnx": bytes(range(256)) * 40,
+    }.items():
         (tmp_path / name).write_bytes(data)
         refuses("classifyraster", name, **{**classify, "MODEL": tmp_path / name})
         refuses("modelinfo", name, MODEL=tmp_path / name)
@@ -247,7 +291,14 @@ FOREIGN = {
 
 def test_deepness_metadata_that_is_sound(inside, classify):
     """So that a refusal below is for what was spoilt."""
-    keys = {**SEGMENTOR, "class_names": {"0": "land", "1": "water"}, "standardization_mean": [0.5] * 4, "standardization_std": [0.5] * 4, "tile_size": 64, "resolution": 1000}
+    keys = {
+        **SEGMENTOR,
+        "class_names": {"0": "land", "1": "water"},
+        "standardization_mean": [0.5] * 4,
+        "standardization_std": [0.5] * 4,
+        "tile_size": 64,
+        "resolution": 1000,
+    }
     path = road.mean3(classify["OUTPUT"].with_suffix(".onnx"), 4, props=keys)
     inside.run("classifyraster", **{**{k: str(v) for k, v in classify.items()}, "MODEL": path})
 
@@ -261,7 +312,9 @@ def test_hostile_deepness_metadata(refuses, classify, tmp_path, what):
 
 
 def test_overlap_as_large_as_the_window(refuses, classify):
-    refuses("classifyraster", "overlap (64 px) must be smaller than the window (64 px)", "quarter", **{**classify, "WINDOW": 64, "OVERLAP": 64})
+    refuses(
+        "classifyraster", "overlap (64 px) must be smaller than the window (64 px)", "quarter", **{**classify, "WINDOW": 64, "OVERLAP": 64}
+    )
     refuses("classifyraster", "smaller than the window", **{**classify, "WINDOW": 64, "OVERLAP": 100})
 
 
@@ -269,7 +322,16 @@ def test_stride_larger_than_the_tile(refuses, export):
     refuses("exportchips", "stride (64 px) is larger than the tile (32 px)", **{**export, "STRIDE": 64})
 
 
-@pytest.mark.parametrize(("name", "value", "words"), [("OVERLAP", 5000, "from 0 to 4096 px"), ("THRESHOLD", 2, "from 0 to 1"), ("DEVICE", "tpu", "Choose one of: auto, cpu, cuda"), ("BATCH_SIZE", 0, "from 1 to 256 windows"), ("OVERLAP", "many", "must be a number, not 'many'")])
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("OVERLAP", 5000, "from 0 to 4096 px"),
+        ("THRESHOLD", 2, "from 0 to 1"),
+        ("DEVICE", "tpu", "Choose one of: auto, cpu, cuda"),
+        ("BATCH_SIZE", 0, "from 1 to 256 windows"),
+        ("OVERLAP", "many", "must be a number, not 'many'"),
+    ],
+)
 def test_setting_out_of_its_limits(refuses, classify, name, value, words):
     refuses("classifyraster", words, **{**classify, name: value})
 
@@ -286,10 +348,10 @@ def test_nothing_to_write(refuses, inside, classify, assess):
 
 
 def test_output_is_an_input(refuses, classify, scene, tmp_path):
-    copy = tmp_path / "scene.tif"
-    copy.write_bytes(open(scene.raster, "rb").read())
+    whole, copy = Path(scene.raster).read_bytes(), tmp_path / "scene.tif"
+    copy.write_bytes(whole)
     refuses("classifyraster", "same file", **{**classify, "INPUT": copy, "OUTPUT": copy})
-    assert copy.read_bytes() == open(scene.raster, "rb").read()
+    assert copy.read_bytes() == whole
 
 
 MODEL = """
@@ -306,7 +368,15 @@ answer = [ok, " ".join(log.lines)]
 """
 
 
-@pytest.mark.parametrize(("name", "value", "words"), [("OVERLAP", 5000, "from 0 to 4096 px"), ("THRESHOLD", 2.5, "from 0 to 1"), ("BATCH_SIZE", 0, "from 1 to 256"), ("WINDOW", -1, "from 0 to 8192")])
+@pytest.mark.parametrize(
+    ("name", "value", "words"),
+    [
+        ("OVERLAP", 5000, "from 0 to 4096 px"),
+        ("THRESHOLD", 2.5, "from 0 to 1"),
+        ("BATCH_SIZE", 0, "from 1 to 256"),
+        ("WINDOW", -1, "from 0 to 8192"),
+    ],
+)
 def test_limits_hold_inside_a_model(inside, classify, tmp_path, name, value, words):
     """A model hands values to its steps without a check."""
     parameters = {k: str(v) if hasattr(v, "joinpath") else v for k, v in {**classify, name: value}.items()}
@@ -351,7 +421,13 @@ def test_folder_not_writable(refuses, disks, export, classify, assess, chips, tm
 def test_disk_full(refuses, disks, scene, export, classify, assess, chips, tmp_path):
     noise = np.random.default_rng(0).integers(0, 2**16, (4, 160, 200)).astype(np.uint16)  # does not compress
     scene_of_noise = helpers.write_raster(tmp_path / "noise.tif", noise, scene.grid)
-    refuses("classifyraster", "tiny", "disk", outputs=disks.tiny, **{**classify, "INPUT": scene_of_noise, "OUTPUT": disks.tiny / "a.tif", "PROBABILITY": disks.tiny / "b.tif"})
+    refuses(
+        "classifyraster",
+        "tiny",
+        "disk",
+        outputs=disks.tiny,
+        **{**classify, "INPUT": scene_of_noise, "OUTPUT": disks.tiny / "a.tif", "PROBABILITY": disks.tiny / "b.tif"},
+    )
     refuses("exportchips", "tiny", "disk", outputs=disks.tiny, **{**export, "OUTPUT": disks.tiny / "chips"})
     (disks.tiny / "filler").write_bytes(bytes(36_000))
     refuses("assessclassification", "tiny", "disk", outputs=disks.tiny, **{**assess, "REPORT": disks.tiny / "a.html"})

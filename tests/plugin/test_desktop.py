@@ -25,10 +25,25 @@ def desktop(tmp_path):
     def run(algorithm: str, layers: int, **parameters) -> dict:
         answer = tmp_path / "answer.json"
         task = {"algorithm": algorithm, "parameters": parameters, "layers": layers, "answer": str(answer), "seconds": 120}
-        env = {**os.environ, "DESKTOP_TASK": json.dumps(task), "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "profile"), "LIBGL_ALWAYS_SOFTWARE": "1"}
+        env = {
+            **os.environ,
+            "DESKTOP_TASK": json.dumps(task),
+            "QGIS_CUSTOM_CONFIG_PATH": str(tmp_path / "profile"),
+            "LIBGL_ALWAYS_SOFTWARE": "1",
+        }
         env.pop("QT_QPA_PLATFORM", None)
         script = Path(__file__).with_name("desktop_script.py")
-        command = ["xvfb-run", "-a", "-s", "-screen 0 1400x900x24", str(ROOT / "scripts" / "qgis"), "--noversioncheck", "--nologo", "--code", str(script)]
+        command = [
+            "xvfb-run",
+            "-a",
+            "-s",
+            "-screen 0 1400x900x24",
+            str(ROOT / "scripts" / "qgis"),
+            "--noversioncheck",
+            "--nologo",
+            "--code",
+            str(script),
+        ]
         done = subprocess.run(command, capture_output=True, text=True, check=False, env=env, timeout=240)
         assert answer.exists(), done.stderr[-3000:]
         told = json.loads(answer.read_text())
@@ -41,7 +56,14 @@ def desktop(tmp_path):
 
 def test_classify_raster_from_its_dialog(desktop, scene, tmp_path):
     model = road.mean3(tmp_path / "mean.onnx", 4, props={"waterdl": road.waterdl(4, classes=("dry land", "open water"), threshold=0.5)})
-    told = desktop("waterdl:classifyraster", 2, INPUT=scene.raster, MODEL=model, OUTPUT=str(tmp_path / "map.tif"), PROBABILITY=str(tmp_path / "chance.tif"))
+    told = desktop(
+        "waterdl:classifyraster",
+        2,
+        INPUT=scene.raster,
+        MODEL=model,
+        OUTPUT=str(tmp_path / "map.tif"),
+        PROBABILITY=str(tmp_path / "chance.tif"),
+    )
     assert told["finished"] is True and told["title"] == "Classify raster"
     assert told["layers"] == {
         "Water map": {"renderer": "paletted", "classes": [[0, "dry land"], [1, "open water"]], "crs": "EPSG:32612"},

@@ -21,7 +21,12 @@ DATA = {
     "classifyraster": {"INPUT", "MODEL", "STACK", "AREA", "OUTPUT", "PROBABILITY"}, "assessclassification": {"INPUT", "LABELS", "AREA", "REPORT", "CSV", "JSON"},
     "modelinfo": {"MODEL", "REPORT"}, "installpackages": set(), "diagnostics": {"OUTPUT"},
 }  # fmt: skip
-CONFIGS = {"exportchips": settings.ChipsConfig, "trainmodel": settings.TrainConfig, "classifyraster": settings.InferConfig, "assessclassification": settings.AssessConfig}
+CONFIGS = {
+    "exportchips": settings.ChipsConfig,
+    "trainmodel": settings.TrainConfig,
+    "classifyraster": settings.InferConfig,
+    "assessclassification": settings.AssessConfig,
+}
 
 FORMS = """
 from qgis.core import QgsApplication, QgsProcessingParameterDefinition as Definition, QgsProcessingParameterNumber as Number
@@ -127,10 +132,26 @@ def test_a_form_left_as_it_is_gives_the_default_settings(inside):
 
 
 def test_a_form_filled_in_gives_these_settings(inside):
-    given = {"trainmodel": {"LEARNING_RATE": "0.0003", "EPOCHS": "7", "FLIPS": "false", "ARCHITECTURE": "linknet", "STAGES": "[]", "INITIAL_WEIGHTS": "/a b.onnx"}}
+    given = {
+        "trainmodel": {
+            "LEARNING_RATE": "0.0003",
+            "EPOCHS": "7",
+            "FLIPS": "false",
+            "ARCHITECTURE": "linknet",
+            "STAGES": "[]",
+            "INITIAL_WEIGHTS": "/a b.onnx",
+        }
+    }
     given["classifyraster"] = {"THRESHOLD": "0.25", "BANDS": "1-3", "DEVICE": "cpu"}
     found = inside.do(GIVEN, given=given)
-    wanted = {"learning_rate": 0.0003, "epochs": 7, "flips": False, "architecture": "linknet", "stages": "[]", "initial_weights": "/a b.onnx"}
+    wanted = {
+        "learning_rate": 0.0003,
+        "epochs": 7,
+        "flips": False,
+        "architecture": "linknet",
+        "stages": "[]",
+        "initial_weights": "/a b.onnx",
+    }
     assert {key: found["trainmodel"][key] for key in wanted} == wanted
     assert [found["classifyraster"][key] for key in ("threshold", "bands", "device")] == [0.25, "1-3", "cpu"]
 
@@ -157,11 +178,19 @@ for name, parameter, value in task["wanted"]:
 
 def test_number_fields_show_small_numbers(inside):
     """A spin box with too few decimals would turn 0.0005 into 0.00 and a learning rate of 1e-5 into 0."""
-    wanted = [["trainmodel", "LEARNING_RATE", 1e-5], ["trainmodel", "WEIGHT_DECAY", 3e-5], ["trainmodel", "NOISE", 0.015], ["classifyraster", "THRESHOLD", 0.125], ["classifyraster", "DIVIDE_BY", 255]]
+    wanted = [
+        ["trainmodel", "LEARNING_RATE", 1e-5],
+        ["trainmodel", "WEIGHT_DECAY", 3e-5],
+        ["trainmodel", "NOISE", 0.015],
+        ["classifyraster", "THRESHOLD", 0.125],
+        ["classifyraster", "DIVIDE_BY", 1e-4],
+        ["exportchips", "BUFFER", 0.00027],
+    ]
     found = inside.do(WIDGETS, wanted=wanted)
     assert found["LEARNING_RATE"][0].startswith("0.0005") and found["LEARNING_RATE"][1:] == [0.0005, 1e-5]
     assert found["WEIGHT_DECAY"][0].startswith("0.0001") and found["WEIGHT_DECAY"][2] == 3e-5
-    assert found["NOISE"][2] == 0.015 and found["THRESHOLD"][1] is None and found["THRESHOLD"][2] == 0.125 and found["DIVIDE_BY"][2] == 255
+    assert found["NOISE"][2] == 0.015 and found["THRESHOLD"][1] is None and found["THRESHOLD"][2] == 0.125 and found["DIVIDE_BY"][2] == 1e-4
+    assert found["BUFFER"][2] == 0.00027  # one Landsat pixel in degrees
 
 
 # --- packages that are missing
@@ -197,15 +226,23 @@ def test_without_packages_the_toolbox_lists_all_and_says_what_mends_it(bare, for
 def test_without_packages_the_run_itself_fails_with_the_same_step(bare, scene, tmp_path):
     """qgis_process and models do not ask canExecute."""
     (tmp_path / "m.onnx").write_bytes(b"")
-    for name, given in {"classifyraster": {"INPUT": scene.raster, "MODEL": "m.onnx"}, "modelinfo": {"MODEL": "m.onnx"}, "trainmodel": {"CHIPS": str(tmp_path)}}.items():
+    for name, given in {
+        "classifyraster": {"INPUT": scene.raster, "MODEL": "m.onnx"},
+        "modelinfo": {"MODEL": "m.onnx"},
+        "trainmodel": {"CHIPS": str(tmp_path)},
+    }.items():
         with pytest.raises(Refused, match="waterdl:installpackages"):
-            bare.run(name, **{**given, "OUTPUT": str(tmp_path / ("o.tif" if "INPUT" in given else "o.onnx"))} if name != "modelinfo" else given)
+            bare.run(
+                name, **{**given, "OUTPUT": str(tmp_path / ("o.tif" if "INPUT" in given else "o.onnx"))} if name != "modelinfo" else given
+            )
     assert {path.name for path in tmp_path.iterdir()} == {"m.onnx"}
 
 
 def test_without_packages_chips_are_exported(bare, scene, tmp_path):
     """Nothing but GDAL and numpy is needed to prepare."""
-    done = bare.run("exportchips", INPUT=scene.raster, LABELS=scene.labels, CLASS_FIELD="kind", TILE_SIZE=32, STRIDE=32, OUTPUT=str(tmp_path / "chips"))
+    done = bare.run(
+        "exportchips", INPUT=scene.raster, LABELS=scene.labels, CLASS_FIELD="kind", TILE_SIZE=32, STRIDE=32, OUTPUT=str(tmp_path / "chips")
+    )
     assert done.results["NUMBER"] > 10
 
 

@@ -71,7 +71,16 @@ def trained(inside, tmp_path_factory) -> SimpleNamespace:
     pixels[:, ::16, ::16], pixels[:, 8::16, ::16] = 0, 255  # dead and saturated pixels: each band reaches from 0 to 255
     scene = tiled(folder / "scene.tif", pixels, grid)
     labels = label_layer(folder / "labels.gpkg", classes, NAMES, grid)
-    inside.run("exportchips", INPUT=scene, LABELS=labels, CLASS_FIELD="kind", CLASSES="land, shadow, water", TILE_SIZE=64, STRIDE=32, OUTPUT=str(folder / "chips"))
+    inside.run(
+        "exportchips",
+        INPUT=scene,
+        LABELS=labels,
+        CLASS_FIELD="kind",
+        CLASSES="land, shadow, water",
+        TILE_SIZE=64,
+        STRIDE=32,
+        OUTPUT=str(folder / "chips"),
+    )
     settings = {**QUICK, "ARCHITECTURE": "linknet", "NORMALISATION": "minmax", "EPOCHS": 8}
     inside.run("trainmodel", CHIPS=str(folder / "chips"), **settings, OUTPUT=str(folder / "any.onnx"))
     model = fix_window(folder / "any.onnx", folder / "fixed.onnx", WINDOW)

@@ -156,7 +156,12 @@ for out, bands, threshold in task["rows"]:
 
 
 def test_batch_goes_on_after_a_bad_row_and_rows_do_not_touch_each_other(model, scene, inside, tmp_path):
-    rows = [[str(tmp_path / "1.tif"), "", None], [str(tmp_path / "2.tif"), "1-3", None], [str(tmp_path / "3.tif"), "", 0.999], [str(tmp_path / "4.tif"), "", None]]
+    rows = [
+        [str(tmp_path / "1.tif"), "", None],
+        [str(tmp_path / "2.tif"), "1-3", None],
+        [str(tmp_path / "3.tif"), "", 0.999],
+        [str(tmp_path / "4.tif"), "", None],
+    ]
     told = inside.do(BATCH, scene=scene.raster, model=model, rows=rows)
     assert [ok for ok, _, _ in told] == [True, False, True, True]
     assert "wants 4 bands" in " ".join(told[1][2])
@@ -213,7 +218,16 @@ except QgsProcessingException as error:
 
 
 def test_cancel_of_training_is_heard_and_keeps_the_best_model(job, model, scene, inside, tmp_path):
-    given = {"CHIPS": str(job.chips), "ENCODER": "resnet18", "EPOCHS": 500, "BATCH_SIZE": 4, "LEARNING_RATE": 0.002, "THREADS": 1, "OUTPUT": str(tmp_path / "m.onnx"), "REPORT": str(tmp_path / "m.html")}
+    given = {
+        "CHIPS": str(job.chips),
+        "ENCODER": "resnet18",
+        "EPOCHS": 500,
+        "BATCH_SIZE": 4,
+        "LEARNING_RATE": 0.002,
+        "THREADS": 1,
+        "OUTPUT": str(tmp_path / "m.onnx"),
+        "REPORT": str(tmp_path / "m.html"),
+    }
     told = inside.do(CANCEL, algorithm="waterdl:trainmodel", parameters=given, after="Epoch 2/")
     assert "Cancelled" in told["refused"] and "best model so far" in told["refused"]
     assert told["seconds"] < 30  # a few seconds on a quiet machine
@@ -240,6 +254,8 @@ def test_cancel_of_mapping_leaves_no_file(model, scene, inside, tmp_path):
 
 
 def test_progress_is_even_and_never_falls(model, scene, inside, tmp_path):
-    done = inside.run("classifyraster", INPUT=scene.raster, MODEL=model, WINDOW=64, OVERLAP=16, BATCH_SIZE=1, OUTPUT=str(tmp_path / "a.tif"), THREADS=1)
+    done = inside.run(
+        "classifyraster", INPUT=scene.raster, MODEL=model, WINDOW=64, OVERLAP=16, BATCH_SIZE=1, OUTPUT=str(tmp_path / "a.tif"), THREADS=1
+    )
     steps = np.diff([0, *done.progress])
     assert done.progress[-1] == 100 and (steps >= 0).all() and len(done.progress) > 8 and steps.max() < 34

@@ -36,7 +36,9 @@ def test_the_models_values_are_the_algorithms_defaults(inside):
     assert set(found) == CHILDREN
     for name, child in found.items():
         assert not child["complaints"]
-        wanted = {key: OWN.get((name, key), value) for key, value in child["defaults"].items() if value is not None and key not in child["linked"]}
+        wanted = {
+            key: OWN.get((name, key), value) for key, value in child["defaults"].items() if value is not None and key not in child["linked"]
+        }
         assert child["static"] == wanted, f"{name}: run scripts/make_model.py"
         assert not set(child["linked"]) - set(child["defaults"])
 

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 import zipfile
 from importlib import metadata
@@ -92,6 +93,25 @@ def test_numpy_stays_even_if_a_newer_one_is_wanted(shelf):
         packages.plan(["run"])
 
 
+def test_nothing_to_do_after_a_good_install(shelf):
+    """pip doesn't see the plugin's folder and would fetch everything again."""
+    packages.install(packages.plan(["run"]))
+    plan = packages.plan(["run"])
+    assert plan.packages == () and plan.lines() == ["Nothing to install: all packages are there."]
+    (packages.folder() / "wdltiny.py").unlink()  # damaged: has to be installed again
+    assert names(packages.plan(["run"])) == [("wdldep", "1.5"), ("wdltiny", "1.0")]
+
+
+def test_another_device_or_a_newer_package_is_installed_again(shelf):
+    packages.install(packages.plan(["run"]))
+    wheel(shelf, "wdldep", "1.6")
+    assert names(packages.plan(["run"])) == [("wdldep", "1.6"), ("wdltiny", "1.0")]
+    packages.install(packages.plan(["train"]))
+    manifest = packages.folder() / packages.MANIFEST
+    manifest.write_text(manifest.read_text().replace('"cpu"', '"cuda"'))
+    assert len(packages.plan(["run", "train"]).packages) == 3
+
+
 def test_second_purpose_keeps_the_first(shelf):
     packages.install(packages.plan(["run"]))
     plan = packages.plan(["train"])
@@ -121,6 +141,31 @@ def test_own_packages_come_before_too_old_ones_of_the_site(shelf, tmp_path):
     assert sys.path.index(str(packages.folder())) == sys.path.index(str(old)) - 1
 
 
+def test_too_old_package_of_qgis_is_not_pinned(shelf, tmp_path, monkeypatch):
+    """As an old matplotlib beside QGIS: pinned, it would contradict the table and forbid every install."""
+    site = tmp_path / "site-packages"
+    for name in ("wdltiny", "wdldep"):
+        with zipfile.ZipFile(wheel(tmp_path, name, "0.5")) as archive:
+            archive.extractall(site)
+    sys.path.insert(0, str(site))
+    monkeypatch.setenv("PYTHONPATH", str(site))  # so that pip sees it too
+    monkeypatch.setattr(packages, "PROTECTED", ("numpy", "wdltiny", "wdldep"))
+    wheel(shelf, "wdltiny", "2.0", ["numpy>=1"])
+    assert packages.pins() == [f"numpy=={NUMPY}", "wdldep==0.5"]
+    plan = packages.plan(["run"])
+    assert names(plan) == [("wdltiny", "2.0")]
+    packages.install(plan)
+    assert packages.missing("run") == []
+    monkeypatch.setattr(packages, "TABLE", (Package("wdltiny", "0.5.0", "run", "test"),))
+    assert packages.pins() == [f"numpy=={NUMPY}", "wdltiny==0.5", "wdldep==0.5"]
+
+
+def test_torch_is_one_whose_weights_files_cannot_run_code():
+    """torch.load(weights_only=True) runs code from a crafted file before 2.6 (CVE-2025-32434)."""
+    (torch,) = (item for item in packages.TABLE if item.name == "torch")
+    assert packages._release(torch.minimum) >= (2, 6)
+
+
 def test_too_old_is_missing(shelf, monkeypatch):
     packages.install(packages.plan(["run"]))
     assert packages.missing("run") == []
@@ -142,6 +187,31 @@ def test_failed_install_leaves_the_old_one(shelf):
         packages.install(plan)
     assert packages.missing("run") == [] and (packages.folder() / "wdltiny-1.0.dist-info").exists()
     assert not packages.folder().with_name("python.new").exists()
+
+
+@pytest.mark.parametrize("stubborn", [False, True])
+def test_old_install_is_put_back_if_the_new_one_cannot_take_its_place(shelf, monkeypatch, stubborn):
+    """As with a virus scanner on Windows that holds the new files; `stubborn`: nothing can come to that place any more."""
+    packages.install(packages.plan(["run"]))
+    target, move = packages.folder(), os.replace
+    plan = packages.plan(["train"])
+
+    def held(source, place):
+        if Path(place) == target and (stubborn or Path(source).name == "packages"):
+            raise PermissionError(13, "in use", str(source))
+        move(source, place)
+
+    monkeypatch.setattr(os, "replace", held)
+    with pytest.raises(OutputError, match="in use"):
+        packages.install(plan)
+    if stubborn:
+        assert (target.with_name("python.old") / packages.MANIFEST).exists()
+        monkeypatch.setattr(os, "replace", move)
+        packages.install(plan)
+        assert packages.installed()["purposes"] == ["run", "train"]
+    else:
+        assert packages.installed()["purposes"] == ["run"] and packages.missing("run") == []
+    assert [item.name for item in target.parent.iterdir()] == ["python"]
 
 
 def test_half_install_never_looks_finished(shelf):
@@ -257,6 +327,23 @@ def test_no_pip_is_told(tmp_path):
     with pytest.raises(PackageMissingError, match="no pip") as caught:
         pip_process.run_pip(tmp_path / "bare" / "bin" / "python", ["install", "x"], lambda fraction, message: None)
     assert "python3-pip" in caught.value.remedy
+
+
+def test_nothing_planted_in_the_common_folder_is_run(shelf, tmp_path, monkeypatch):
+    """Python imports from the folder it starts in, and anyone can write into a system's /tmp."""
+    common, mark = tmp_path / "common", tmp_path / "mark"
+    (common / "pip").mkdir(parents=True)
+    for name in ("__init__", "__main__"):
+        (common / "pip" / f"{name}.py").write_text(f"open({str(mark)!r}, 'w').close()\nprint('pip 99.0')\n")
+    monkeypatch.setattr(tempfile, "tempdir", str(common))
+    pip_process.interpreter.cache_clear()
+    pip_process._check_pip.cache_clear()
+    packages.install(packages.plan(["run"]))
+    assert not mark.exists() and packages.missing("run") == []
+    question = "import os; print(os.getcwd(), oct(os.stat('.').st_mode)[-3:], sep='\\n')"
+    where, mode = pip_process._ask([sys.executable, "-c", question]).split("\n")[:2]
+    assert Path(where).parent == common and (mode == "700" or sys.platform == "win32")
+    assert [item.name for item in common.iterdir()] == ["pip"]  # and none is left behind
 
 
 def test_interpreter_is_this_python():

@@ -58,7 +58,13 @@ def test_diagnostics_can_be_shown_to_others(qgis_process, tmp_path):
     disk = tmp_path / "media" / "jane" / "disk"
     for folder in (home, disk):
         folder.mkdir(parents=True)
-    env = {"HOME": str(home), "USER": "jane", "LOGNAME": "jane", "WATER_DL_PACKAGES": str(disk / "packages"), "QGIS_CUSTOM_CONFIG_PATH": str(home / "profile")}
+    env = {
+        "HOME": str(home),
+        "USER": "jane",
+        "LOGNAME": "jane",
+        "WATER_DL_PACKAGES": str(disk / "packages"),
+        "QGIS_CUSTOM_CONFIG_PATH": str(home / "profile"),
+    }
     done = qgis_process("--json", "run", "waterdl:diagnostics", OUTPUT=tmp_path / "text.txt", env=env)
     assert done.returncode == 0, done.stderr
     text = json.loads(done.stdout)["results"]["TEXT"]
@@ -73,7 +79,10 @@ def test_modelinfo_of_our_model(inside, model, tmp_path):
     done = inside.run("modelinfo", MODEL=model, REPORT=str(tmp_path / "info.html"))
     info, log = json.loads(done.results["INFO"]), "\n".join(done.log)
     assert done.results["BANDS"] == 4 and done.results["CLASSES"] == 2
-    assert [band["name"] for band in info["bands"]] == ["blue", "green", "red", "nir"] and [c["name"] for c in info["classes"]] == ["land", "water"]
+    assert [band["name"] for band in info["bands"]] == ["blue", "green", "red", "nir"] and [c["name"] for c in info["classes"]] == [
+        "land",
+        "water",
+    ]
     assert info["pixel_size_m"] == pytest.approx(10, rel=0.01) and info["training"]["epochs"] == 4
     for words in ("Metadata: Water DL", "unet encoder=resnet18", "0 land, 1 water", "On its validation chips: accuracy"):
         assert words in log

@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 from qgis.core import (
+    QgsFields,
     QgsProcessingAlgorithm,
     QgsProcessingContext,
     QgsProcessingException,
@@ -175,8 +176,10 @@ class Data:
             return str(source)
         if layer.isEditable() and layer.isModified():  # they are not in the file that the engine reads
             raise LabelError(f"The layer {layer.name()} has unsaved edits.", "Save them (Save Layer Edits), then run again.")
-        path, table = self._algorithm.parameterAsCompatibleSourceLayerPathAndLayerName(
-            self._parameters, name, self._context, _VECTOR_FORMATS, "gpkg", self._feedback
+        fields = layer.fields()
+        in_file = all(fields.fieldOrigin(i) == QgsFields.FieldOrigin.OriginProvider for i in range(fields.count()))
+        path, table = self._algorithm.parameterAsCompatibleSourceLayerPathAndLayerName(  # no format will do: QGIS writes joined fields out
+            self._parameters, name, self._context, _VECTOR_FORMATS if in_file else [], "gpkg", self._feedback
         )
         return f"{path}|layername={table}" if table else path
 
@@ -199,7 +202,8 @@ class Data:
             self.destinations[name] = path
             if self._context.willLoadLayerOnCompletion(path):
                 details = self._context.layerToLoadOnCompletionDetails(path)
-                details.name = title
+                if details.name in ("", self._algorithm.parameterDefinition(name).description()):  # else the user or a model named it
+                    details.name = title
                 details.setPostProcessor(Styler(os.path.splitext(path)[0] + ".qml"))  # Processing itself does not look for it
         return path
 
@@ -268,7 +272,9 @@ def form_field(item: Param) -> QgsProcessingParameterDefinition:
         limits = {k: v for k, v in (("minValue", item.minimum), ("maxValue", item.maximum)) if v is not None}
         field = QgsProcessingParameterNumber(name, label, kind, item.default, item.optional, **limits)
         if item.kind is float:
-            field.setMetadata({"widget_wrapper": {"decimals": 7 if (item.default or 1) < 0.01 else 3}})
+            # a learning rate, or a distance in degrees, is rounded away by three decimals
+            small = 0 < (item.default or 0) < 0.01 or 0 < (item.minimum or 0) < 0.001 or item.unit.startswith("map units")
+            field.setMetadata({"widget_wrapper": {"decimals": 7 if small else 3}})
     elif item.of_input:
         field = QgsProcessingParameterField(name, label, None, item.of_input, optional=True)
     elif item.file:

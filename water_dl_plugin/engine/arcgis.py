@@ -12,7 +12,7 @@ from . import classes as map_classes
 from .classes import MapClass
 from .config import parse_json
 from .errors import ChipsError, ConfigError, RasterError
-from .manifest import Chip, Manifest
+from .manifest import CHIP_DRIVERS, Chip, Manifest
 from .raster import Raster
 from .tables import write_bytes
 
@@ -117,7 +117,7 @@ def read(folder: str) -> Manifest:
     if not os.path.exists(first):
         raise ChipsError(f"The chips folder is incomplete: {pairs[0][0]} is missing.", "Copy or export it again.")
     try:
-        with Raster(first) as raster:
+        with Raster(first, drivers=CHIP_DRIVERS) as raster:
             bands, grid = [{"name": b.name, "unit": b.unit, "dtype": b.dtype} for b in raster.bands], raster.grid
     except RasterError as error:
         raise ChipsError(f"The chip {pairs[0][0]} can't be read: {error.message}", "Copy or export it again.") from None

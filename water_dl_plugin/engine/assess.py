@@ -197,8 +197,8 @@ class _Probabilities:
                 "Choose a class raster, or scale the probabilities to 0..1.",
             )
         if len(pixels) == 1:
-            return np.where(ok, pixels[0] >= self.threshold, -1).astype(np.int16), pixels[0] if self._positive else 1 - pixels[0]
-        return np.where(ok, pixels.argmax(axis=0), -1).astype(np.int16), pixels[self._positive]
+            pixels = np.stack([1 - pixels[0], pixels[0]])
+        return np.where(ok, map_classes.classify(pixels, self.threshold), -1).astype(np.int16), pixels[self._positive]
 
     def curve(self, positive: int):
         self._positive = positive
@@ -294,9 +294,9 @@ def _match(labels, classes: tuple, config: AssessConfig) -> list[str]:
             raise ConfigError(
                 "The truth has one class only.", "Choose its class field, or let unlabelled pixels be background if the truth is complete."
             )
-        labels.use((*[c for i, c in enumerate(classes) if i != order], classes[order]), True)
         if order != len(classes) - 1:
             raise ConfigError("The class of interest must be the last one for a truth without class field.", "Choose a class field.")
+        labels.use(tuple(classes), True)
         return []
     by_name, by_value = found & names, found & values
     if not by_name and not by_value:

@@ -60,6 +60,10 @@ class OnnxModel:
             raise ConfigError("Softmax over one channel is 1 everywhere.", "Choose sigmoid for this model.")
         props = self._session.get_modelmeta().custom_metadata_map
         self.info = bundle.describe(props, bands, self.channels, self.tile, divide_by)
+        if self.info.source == "waterdl" and self._activation != "none":
+            raise ConfigError(
+                "This model of Water DL gives probabilities already.", "Set the activation to none: it is for foreign models."
+            )
 
     def _probe(self, bands: int) -> int:
         size = self.tile or 256

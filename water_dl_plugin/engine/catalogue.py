@@ -33,6 +33,7 @@ def existing(folder: str, append: bool) -> Optional[ChipSet]:
         raise OutputError(f"{folder} is a file.", "Choose the name of a folder.")
     if not os.path.isdir(folder) or not os.listdir(folder):
         return None
+    _free(os.path.join(folder, _CATALOGUE))
     manifest = os.path.join(folder, MANIFEST)
     if append:
         chips = ChipSet(folder)
@@ -56,6 +57,16 @@ def existing(folder: str, append: bool) -> Optional[ChipSet]:
             "Delete the folder if it is of no use, or choose a new one.",
         ) from None
     return None
+
+
+def _free(path: str) -> None:
+    """Raise `OutputError` while another program holds the file: Windows would refuse to replace it only after all the work."""
+    try:
+        os.rename(path, path)
+    except FileNotFoundError:
+        pass
+    except OSError:
+        raise OutputError(f"{path} is open in QGIS or another program.", "Remove its layers from the project, then run again.") from None
 
 
 class Folder:
@@ -95,14 +106,18 @@ class Folder:
         try:
             if kind is None and not self._append:
                 self._move()
-        except OSError as problem:
-            raise self._failed(problem) from None
+        except OSError as problem:  # the new chips are whole: they stay where they are
+            raise OutputError(
+                f"The chips can't be put into {self.folder}: {problem.strerror or problem}. They are in {self.path}.",
+                "Close the folder's files in other programs, then rename that folder yourself.",
+            ) from None
+        else:
+            if not self._append:
+                shutil.rmtree(self.path, ignore_errors=True)
         finally:
             for path in self._new if self._append else ():
                 with suppress(OSError):
                     os.remove(path)
-            if not self._append:
-                shutil.rmtree(self.path, ignore_errors=True)
         if isinstance(error, OSError) and not isinstance(error, WaterError):
             raise self._failed(error) from None
 

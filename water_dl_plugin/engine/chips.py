@@ -12,11 +12,12 @@ import numpy as np
 from . import arcgis, manifest
 from .config import parse_json
 from .errors import ChipsError, ConfigError, RasterError
-from .manifest import MANIFEST, REPLACING, SPLITS, Chip, Manifest, with_validation, write_manifest
+from .manifest import CHIP_DRIVERS, MANIFEST, REPLACING, SPLITS, Chip, Manifest, with_validation, write_manifest
 from .raster import Raster
 from .windows import Window
 
 __all__ = ["MANIFEST", "REPLACING", "SPLITS", "Chip", "ChipSet", "Manifest", "read_manifest", "with_validation", "write_manifest"]
+LARGEST = 8192  # px; twice the largest tile of exportchips
 _REMEDY = "Run exportchips again."
 
 
@@ -59,7 +60,9 @@ class ChipSet:
     def read(self, inside: str) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and valid `(bands, rows, cols)` of any file of the folder, e.g. a label raster that holds no classes."""
         try:
-            with Raster(self.path(inside)) as raster:
+            with Raster(self.path(inside), drivers=CHIP_DRIVERS) as raster:
+                if max(raster.grid.width, raster.grid.height) > LARGEST:  # told before its memory is taken
+                    raise ChipsError(f"The chip {inside} is {raster.grid.width} x {raster.grid.height} px.", _REMEDY)
                 return raster.read(Window(0, 0, raster.grid.width, raster.grid.height))
         except RasterError as error:
             raise ChipsError(f"The chip {inside} can't be read: {error.message}", _REMEDY) from None

@@ -48,6 +48,8 @@ def export(
     with ExitStack() as open_files:
         opened = [open_files.enter_context(Stack(path, stack, config.bands)) for path in scenes]
         _alike(opened, existing, config)
+        for line in _doubts(opened, scenes, existing):
+            progress(0, line)
         areas = [Area(area, s.grid, everywhere=len(opened) == 1) if area else None for s in opened]
         if all(a is not None and a.missed for a in areas):
             raise LabelError("The area of interest lies outside all scenes.", "Check its CRS, or leave it empty.")
@@ -284,6 +286,22 @@ def _alike(opened: list[Stack], existing: Optional[ChipSet], config: ChipsConfig
                     f"{config.image_format} takes three 8-bit bands, not {len(scene.bands)} of {scene.dtype}.",
                     "Choose TIFF, or three bands.",
                 )
+
+
+def _doubts(opened: list[Stack], scenes: Sequence[str], existing: Optional[ChipSet]) -> list[str]:
+    """Warnings where bands differ that should mean the same."""
+    first = [(b["name"], b["dtype"]) for b in existing.manifest.bands] if existing else [(b.name, b.dtype) for b in opened[0].bands]
+    lines = []
+    for path, scene in zip(scenes, opened):
+        here = [(b.name, b.dtype) for b in scene.bands]
+        if here != first:
+            told = (", ".join(f"{name} {dtype}" for name, dtype in bands) for bands in (here, first))
+            lines.append(
+                "Warning: the bands of {} are {}; those before are {}. They must mean the same, in the same units.".format(
+                    os.path.basename(path), *told
+                )
+            )
+    return lines
 
 
 def date_in(path: str) -> str:

@@ -16,6 +16,8 @@ from .tables import write_bytes
 MANIFEST = "chips.json"
 REPLACING = ".replaced"  # MANIFEST with this ending: the folder was a whole one of ours, and new chips are being moved into it
 SCHEMA = 1
+# a stranger's chip must not be a VRT or a WMS file that reads other files or the network
+CHIP_DRIVERS = ("GTiff", "PNG", "JPEG", "MRF")
 SPLITS = ("train", "validation", "test")
 
 

@@ -76,6 +76,7 @@ def map_classes(
         counts, unmapped = np.zeros(len(values), np.int64), 0
         for window, given, holds in predict(source, model, config, progress, limits):
             holds &= np.isfinite(given).all(axis=0)
+            _probabilities(given[:, holds])
             guess = classify(given, threshold)
             counts += np.bincount(guess[holds], minlength=len(values))
             unmapped += int((~holds).sum())
@@ -87,6 +88,15 @@ def map_classes(
     total = max(int(counts.sum()), 1)
     progress(1, "; ".join(f"{c.name} {100 * n / total:.1f} %" for c, n in zip(info.classes, counts)) + f"; {unmapped} pixels without data.")
     return Mapped(info.classes, tuple(map(int, counts)), unmapped, model.provider)
+
+
+def _probabilities(values: np.ndarray) -> None:
+    """Raise `ModelError` for what can't be probabilities: a foreign model whose activation is not in its graph."""
+    if values.size and (values.min() < -1e-3 or values.max() > 1 + 1e-3):
+        raise ModelError(
+            f"The model gives values from {values.min():.3g} to {values.max():.3g}, which are no probabilities.",
+            "Set the activation to sigmoid (two classes in one channel) or softmax.",
+        )
 
 
 def _writers(

@@ -78,9 +78,9 @@ class Raster:
     An alpha band is a mask, unless it is chosen: many programs call the fourth of four 8-bit bands alpha although it is near infrared.
     """
 
-    def __init__(self, path: str, bands: str = ""):
+    def __init__(self, path: str, bands: str = "", drivers: Sequence[str] = ()):
         self.path = str(path)
-        self._dataset = _open(self.path)
+        self._dataset = _open(self.path, drivers)
         everything = [self._dataset.GetRasterBand(i + 1) for i in range(self._dataset.RasterCount)]
         alpha = [b.GetBand() for b in everything if b.GetColorInterpretation() == gdal.GCI_AlphaBand]
         names = [b.GetDescription() or f"Band {b.GetBand()}" for b in everything]
@@ -262,13 +262,13 @@ class Stack:
         self.close()
 
 
-def _open(path: str):
+def _open(path: str, drivers: Sequence[str] = ()):
     plain = not path.startswith("/vsi") and not re.match(r"^[A-Za-z0-9_]{2,}:", path)
     if plain and not os.path.exists(path):
         raise RasterError(f"There is no file {path}.", "Check the path.")
     gdal.PushErrorHandler("CPLQuietErrorHandler")  # what it says is told below, as an error with a remedy
     try:
-        dataset = gdal.OpenEx(path, gdal.OF_RASTER | gdal.OF_READONLY)
+        dataset = gdal.OpenEx(path, gdal.OF_RASTER | gdal.OF_READONLY, allowed_drivers=list(drivers))
     except RuntimeError:
         dataset = None
     finally:

@@ -74,7 +74,11 @@ class Shares:
         for i, (grid, size) in enumerate(zip(grids, self._sizes)):
             here = []
             for window in blocks(grid.width, grid.height, size):
-                here.append(np.bincount(labels(i, grid.part(window)).ravel(), minlength=len(classes) + 1)[1:])
+                found = np.zeros(len(classes) + 1, np.int64)
+                for piece in blocks(window.width, window.height, 1024):  # a block may be a large part of a large scene
+                    pixels = labels(i, grid.part(piece.shifted(window.col, window.row)))
+                    found += np.bincount(pixels.ravel(), minlength=len(found))
+                here.append(found[1:])
                 progress((i + window.row / grid.height) / len(grids), "")
             counts.append(np.array(here))
             self._maps.append(np.arange(first, first + len(here)).reshape(-(-grid.height // size), -(-grid.width // size)))

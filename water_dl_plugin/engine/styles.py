@@ -10,6 +10,7 @@ from html import escape
 from .classes import MapClass
 from .tables import write_bytes
 
+_MARK = "<!-- Water DL -->"
 FOLDER = os.path.join(os.path.dirname(os.path.dirname(__file__)), "resources", "styles")
 
 
@@ -21,6 +22,10 @@ def for_classes(raster: str, classes: Sequence[MapClass]) -> None:
         f'<paletteEntry value="{c.value}" label="{escape(c.name)}" color="#{"".join(f"{part:02x}" for part in c.colour)}" alpha="255"/>'
         for c in classes
     )
+    if os.path.exists(beside(raster)):
+        with open(beside(raster), encoding="utf-8", errors="replace") as file:
+            if _MARK not in file.read():
+                return  # the style of another layer of that name, or one that the user made
     write_bytes(beside(raster), template.replace("<!-- entries -->", entries).encode("utf-8"))
 
 

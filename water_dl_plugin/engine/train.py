@@ -8,9 +8,9 @@ import json
 import math
 import os
 import platform
-import shutil
+import re
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -127,6 +127,8 @@ class _Trainer:
                 lambda text: progress(0, text),
             )
         progress(0, f"Reading {len(learn)} chips to train with and {len(check)} to validate with; {device.type} computes.")
+        if self.normalisation is not None and self.normalisation.scheme != config.normalisation:
+            progress(0, f"Normalisation: {self.normalisation.scheme}, that of the model which it starts from.")
         self.normalisation = self.normalisation or normalise.fit(
             config.normalisation, learn.sketches(lambda fraction, text: progress(0, text))
         )
@@ -137,6 +139,7 @@ class _Trainer:
         self.history: list[dict] = []
         self.best: dict = {}
         self.exact = False
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
         self._check_monitor()
 
     def _check_monitor(self) -> None:
@@ -157,7 +160,7 @@ class _Trainer:
             self._finish()  # the state of the run stays: the same call goes on from it
             raise Cancelled(f"Cancelled. The best model so far (epoch {self.best['epoch']}) is in {self.output}.") from None
         run = self._finish()
-        shutil.rmtree(self.folder, ignore_errors=True)
+        self._forget(keep="")
         return run
 
     def _train(self) -> None:
@@ -187,7 +190,6 @@ class _Trainer:
         total, seen = 0.0, 0
         steps = math.ceil(len(self.learn) / self.batch)
         checks = math.ceil(len(self.check) / self.batch)
-        scaler = torch.amp.GradScaler(self.device.type, enabled=self._half == torch.float16)
         for step, (images, targets) in enumerate(self.learn.batches(self.batch, self.normalisation, config, epoch)):
             share = (epoch - first + step / steps) / stage.epochs
             for group in optimiser.param_groups:
@@ -202,12 +204,12 @@ class _Trainer:
                     f"The loss is no longer a number (epoch {epoch + 1}).",
                     "Lower the learning rate, switch mixed precision off, and look for extreme values in the bands.",
                 )
-            scaler.scale(loss).backward()
+            self.scaler.scale(loss).backward()
             if config.gradient_clip:
-                scaler.unscale_(optimiser)
+                self.scaler.unscale_(optimiser)
                 torch.nn.utils.clip_grad_norm_(self.net.parameters(), config.gradient_clip)
-            scaler.step(optimiser)
-            scaler.update()
+            self.scaler.step(optimiser)
+            self.scaler.update()
             total, seen = total + value * len(images), seen + len(images)
             self.progress((epoch + (step + 1) / (steps + checks)) / self.epochs, "")
         row = {"epoch": epoch + 1, "stage": number + 1, "loss_train": total / seen}
@@ -273,9 +275,17 @@ class _Trainer:
             "best": self._json(self.best),
         }
         checkpoint.save(os.path.join(self.folder, "last.safetensors"), tensors, state)
-        for name in os.listdir(self.folder):
-            if name.startswith("best.") and os.path.join(self.folder, name) != self._best_path(self.best["epoch"]):
+        self._forget(keep=self._best_path(self.best["epoch"]))
+
+    def _forget(self, keep: str) -> None:
+        """Remove the states of the run: all, or the best ones before `keep`. The folder may be the user's: nothing else goes."""
+        pattern = r"best\.\d+\.safetensors" if keep else r"(best\.\d+|last)\.safetensors"
+        for name in os.listdir(self.folder) if os.path.isdir(self.folder) else ():
+            if re.fullmatch(pattern, name) and os.path.join(self.folder, name) != keep:
                 os.remove(os.path.join(self.folder, name))
+        if not keep:
+            with suppress(OSError):  # something else lies in it
+                os.rmdir(self.folder)
 
     def _best_path(self, epoch: int) -> str:
         return os.path.join(self.folder, f"best.{epoch}.safetensors")
@@ -386,7 +396,7 @@ class _Trainer:
         if self.exact or not self.config.mixed_precision:
             return None
         if self.device.type == "cuda":
-            return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+            return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float16
         return torch.bfloat16 if _fast_bfloat16() else None
 
     def _autocast(self):

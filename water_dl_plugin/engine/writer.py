@@ -32,6 +32,13 @@ def writable(path: str) -> None:
         ) from None
     if os.path.isdir(path):
         raise OutputError(f"{path} is a folder.", "Choose a file name.")
+    if os.path.isfile(path):
+        try:
+            os.rename(path, path)  # fails on Windows while another program holds the file: better now than after the work
+        except OSError:
+            raise OutputError(
+                f"{path} is open in QGIS or another program.", "Remove its layer from the project, or choose another name."
+            ) from None
 
 
 class Writer:

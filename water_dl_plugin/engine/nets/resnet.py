@@ -150,8 +150,14 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
             from safetensors.torch import load_file
 
             tensors = load_file(path)
+        elif _release() < (2, 6):  # before, tensors-only loading could be made to run code (CVE-2025-32434)
+            raise ModelError(
+                f"{path} can't be read safely with torch {torch.__version__}.", "Update torch, or give the file as .safetensors."
+            )
         else:
             tensors = torch.load(path, map_location="cpu", weights_only=True)
+    except ModelError:
+        raise
     except pickle.UnpicklingError:
         raise ModelError(
             f"{path} is damaged or holds objects other than tensors, which could run code.",
@@ -162,3 +168,8 @@ def _read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if not isinstance(tensors, dict) or not all(isinstance(k, str) and isinstance(v, torch.Tensor) for k, v in tensors.items()):
         raise ModelError(f"{path} is not a state dict (names with tensors).", "Give the file as torchvision publishes it.")
     return tensors
+
+
+def _release() -> tuple[int, int]:
+    major, minor = torch.__version__.split(".")[:2]
+    return int(major), int(minor)

@@ -1,4 +1,5 @@
 <!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>
+<!-- Water DL -->
 <qgis styleCategories="Symbology" version="3.22.16-Białowieża">
   <pipe>
     <provider>
