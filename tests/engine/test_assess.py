@@ -432,3 +432,13 @@ def test_outputs_are_looked_at_before_the_work(tmp_path):
         with pytest.raises(OutputError):
             assess(path, where, AssessConfig(), progress=lambda f, m="": seen.append(f), **{name: str(tmp_path / "nix" / "x")})
     assert not seen
+
+
+def test_two_bands_of_probability_are_cut_at_the_threshold(tmp_path):
+    """As the map is: a softmax over two classes has two bands, and the threshold counts for the second."""
+    truth, _ = random_map()
+    chance = np.where(truth == 1, 0.4, 0.2).astype(np.float32)
+    path = write_raster(tmp_path / "p.tif", np.stack([1 - chance, chance]), GRID, -1, tags=tags())
+    labels = truth_raster(tmp_path / "t.tif", truth)
+    assert assess(path, labels, AssessConfig(threshold=0.3)).scores["accuracy"] == 1
+    assert assess(path, labels, AssessConfig(threshold=0.5)).scores["recall"][1] == 0

@@ -15,7 +15,20 @@ import pytest
 from osgeo import gdal, osr
 from scipy import ndimage
 
-from tests.helpers import box, chips_folder, crs, load_json, read_layer, read_raster, small_disk, umount, utm, write_layer, write_raster
+from tests.helpers import (
+    box,
+    bright_is_water,
+    chips_folder,
+    crs,
+    load_json,
+    read_layer,
+    read_raster,
+    small_disk,
+    umount,
+    utm,
+    write_layer,
+    write_raster,
+)
 from water_dl_plugin.engine.chips import Chip, ChipSet, Manifest, read_manifest, with_validation
 from water_dl_plugin.engine.errors import BandError, Cancelled, ChipsError, ConfigError, GridMismatchError, LabelError, OutputError
 from water_dl_plugin.engine.export import date_in, export
@@ -798,3 +811,20 @@ def test_dates_in_names(name, date):
 def test_export_imports_no_torch():
     code = "import sys, water_dl_plugin.engine.export; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_a_chip_that_is_no_image_of_its_own_is_refused(tmp_path):
+    """A VRT under the name of a TIFF could read any file of the computer, or the network."""
+    images, labels = bright_is_water(2)
+    folder = chips_folder(tmp_path / "chips", images, labels)
+    chips = ChipSet(folder)
+    secret = write_raster(tmp_path / "secret.tif", images[0], utm(32, 32))
+    vrt = (
+        '<VRTDataset rasterXSize="32" rasterYSize="32"><VRTRasterBand dataType="Byte" band="1"><SimpleSource>'
+        f'<SourceFilename relativeToVRT="0">{secret}</SourceFilename></SimpleSource></VRTRasterBand></VRTDataset>'
+    )
+    chip = chips.manifest.chips[0]
+    with open(chips.path(chip.image), "w") as file:
+        file.write(vrt)
+    with pytest.raises(ChipsError, match="can't be read"):
+        chips.image(chip)

@@ -306,3 +306,35 @@ def test_memory_does_not_grow_with_the_raster(tmp_path):
         tracemalloc.stop()
     assert sum(mapped.pixels) == 36_000_000 and abs(mapped.pixels[1] - 250_000) < 2500
     assert peak < 120e6, peak
+
+
+def test_logits_are_not_taken_for_probabilities(tmp_path):
+    """A foreign model without activation in its graph: refused with the remedy, and right with the activation set."""
+    logits = RNG.normal(0, 3, (1, 40, 40)).astype(np.float32)
+    path, model = road.tif(tmp_path / "s.tif", logits), road.identity(tmp_path / "m.onnx", 1)
+    output = str(tmp_path / "c.tif")
+    with pytest.raises(ModelError, match="activation"):
+        map_classes(path, model, output, SMALL)
+    assert not os.path.exists(output)
+    map_classes(path, model, output, InferConfig(window=32, overlap=8, device="cpu", threads=1, activation="sigmoid"))
+    np.testing.assert_array_equal(opened(output)[1][0], logits[0] >= 0)
+
+
+def test_an_activation_is_not_applied_twice(tmp_path, scene):
+    with pytest.raises(ConfigError, match="already"):
+        map_classes(scene[0], water_model(tmp_path / "m.onnx"), str(tmp_path / "c.tif"), InferConfig(activation="sigmoid"))
+
+
+def test_a_style_that_is_not_ours_stays(tmp_path):
+    from water_dl_plugin.engine import styles
+    from water_dl_plugin.engine.classes import MapClass
+
+    path = tmp_path / "lake.tif"
+    style = tmp_path / "lake.qml"
+    styles.for_classes(str(path), [MapClass(0, "a<b", (1, 2, 3))])
+    assert 'label="a&lt;b"' in style.read_text(encoding="utf-8") and 'color="#010203"' in style.read_text(encoding="utf-8")
+    styles.for_classes(str(path), [MapClass(5, "c", (1, 2, 3))])
+    assert 'value="5"' in style.read_text(encoding="utf-8")
+    style.write_text("<qgis>mine</qgis>", encoding="utf-8")
+    styles.for_classes(str(path), [MapClass(0, "a", (1, 2, 3))])
+    assert style.read_text(encoding="utf-8") == "<qgis>mine</qgis>"

@@ -614,3 +614,23 @@ def test_bad_chips(tmp_path):
 
 def test_clock():
     assert [train.clock(s) for s in (3.21, 75, 7384)] == ["3.2 s", "1 min 15 s", "2 h 3 min"]
+
+
+def test_files_of_the_user_beside_the_state_of_a_run_stay(tmp_path):
+    """A folder NAME.training may be there already, with anything in it."""
+    chips = make(tmp_path / "chips")
+    mine = tmp_path / "m.training"
+    mine.mkdir()
+    for name in ("best.tif", "labels.gpkg", "best.of.all.safetensors"):
+        (mine / name).write_text("mine")
+    train.train(chips, str(tmp_path / "m.onnx"), settings(epochs=2))
+    assert sorted(os.listdir(mine)) == ["best.of.all.safetensors", "best.tif", "labels.gpkg"]
+
+
+def test_the_normalisation_of_the_model_it_starts_from_is_told(tmp_path):
+    chips, lines = make(tmp_path / "chips"), []
+    first = str(tmp_path / "a.onnx")
+    train.train(chips, first, settings(epochs=1, normalisation="minmax"))
+    train.train(chips, str(tmp_path / "b.onnx"), settings(epochs=1, initial_weights=first), lambda f, m="": lines.append(m))
+    assert any(line.startswith("Normalisation: minmax") for line in lines)
+    assert OnnxModel(str(tmp_path / "b.onnx")).info.normalisation.scheme == "minmax"
