@@ -11,9 +11,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from onnx import helper
 from osgeo import gdal, ogr, osr
 
-from tests import helpers
+from tests import helpers, road
 
 ROOT = Path(__file__).resolve().parents[2]
 WIDTH, HEIGHT = 200, 160
@@ -83,6 +84,13 @@ def qgis_process(tmp_path_factory):
         )
 
     return run
+
+
+def small_model(path, bands: int, **more) -> str:
+    """A model file of one convolution: a probability that rises with the brightness of 3 x 3 pixels. See road.onnx_file."""
+    kernel = np.full((1, bands, 3, 3), 1e-4 / (9 * bands), np.float32)
+    nodes = [helper.make_node("Conv", ["image", "k"], ["x"], pads=[1, 1, 1, 1]), helper.make_node("Sigmoid", ["x"], ["out"])]
+    return road.onnx_file(path, nodes, bands, 1, constants={"k": kernel}, **more)
 
 
 def scene_pixels(water: np.ndarray, seed: int = 0) -> np.ndarray:

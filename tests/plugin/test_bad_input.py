@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from tests import helpers, road
-from tests.plugin.conftest import Refused, label_layer, scene_pixels
+from tests.plugin.conftest import Refused, label_layer, scene_pixels, small_model
 
 pytestmark = pytest.mark.qgis
 
@@ -76,21 +76,15 @@ def export(scene, tmp_path) -> dict:
 
 
 @pytest.fixture(scope="module")
-def small_model(tmp_path_factory) -> str:
-    """A model file of one convolution over four bands."""
-    return road.mean3(tmp_path_factory.mktemp("model") / "mean.onnx", 4, props={"waterdl": road.waterdl(4)})
+def ready(tmp_path_factory) -> str:
+    """A small model file for four bands."""
+    return small_model(tmp_path_factory.mktemp("model") / "mean.onnx", 4, props={"waterdl": road.waterdl(4)})
 
 
 @pytest.fixture
-def classify(scene, small_model, tmp_path) -> dict:
+def classify(scene, ready, tmp_path) -> dict:
     """Good parameters of classifyraster."""
-    return {
-        "INPUT": scene.raster,
-        "MODEL": small_model,
-        "OUTPUT": tmp_path / "classes.tif",
-        "PROBABILITY": tmp_path / "chance.tif",
-        "THREADS": 1,
-    }
+    return {"INPUT": scene.raster, "MODEL": ready, "OUTPUT": tmp_path / "classes.tif", "PROBABILITY": tmp_path / "chance.tif", "THREADS": 1}
 
 
 @pytest.fixture
@@ -274,7 +268,7 @@ HOSTILE = {
 
 @pytest.mark.parametrize("what", HOSTILE)
 def test_hostile_metadata(refuses, classify, tmp_path, what):
-    path = road.mean3(tmp_path / "hostile.onnx", 4, props={"waterdl": HOSTILE[what]})
+    path = small_model(tmp_path / "hostile.onnx", 4, props={"waterdl": HOSTILE[what]})
     refuses("classifyraster", **{**classify, "MODEL": path})
     refuses("modelinfo", MODEL=path, REPORT=tmp_path / "info.html")
 
@@ -299,13 +293,13 @@ def test_deepness_metadata_that_is_sound(inside, classify):
         "tile_size": 64,
         "resolution": 1000,
     }
-    path = road.mean3(classify["OUTPUT"].with_suffix(".onnx"), 4, props=keys)
+    path = small_model(classify["OUTPUT"].with_suffix(".onnx"), 4, props=keys)
     inside.run("classifyraster", **{**{k: str(v) for k, v in classify.items()}, "MODEL": path})
 
 
 @pytest.mark.parametrize("what", FOREIGN)
 def test_hostile_deepness_metadata(refuses, classify, tmp_path, what):
-    refuses("classifyraster", **{**classify, "MODEL": road.mean3(tmp_path / "hostile.onnx", 4, props=FOREIGN[what])})
+    refuses("classifyraster", **{**classify, "MODEL": small_model(tmp_path / "hostile.onnx", 4, props=FOREIGN[what])})
 
 
 # --- settings
@@ -440,7 +434,7 @@ def test_disk_full(refuses, disks, scene, export, classify, assess, chips, tmp_p
 # --- the same through the shell, with exit codes
 
 
-def test_exit_code_and_message_in_the_shell(qgis_process, bad, scene, small_model, export, classify, tmp_path):
+def test_exit_code_and_message_in_the_shell(qgis_process, bad, scene, export, classify, tmp_path):
     def told(name, words, **parameters):
         done = qgis_process("run", f"waterdl:{name}", **{k: v for k, v in parameters.items() if v is not None})
         said = done.stdout + done.stderr
@@ -459,10 +453,10 @@ def test_json_of_a_failure_is_empty_and_the_reason_is_in_stderr(qgis_process, ba
     assert done.returncode == 1 and done.stdout.strip() == "" and "ONNX Runtime can load" in done.stderr
 
 
-def test_rasters_of_noise_are_no_error(inside, scene, small_model, tmp_path):
+def test_rasters_of_noise_are_no_error(inside, scene, ready, tmp_path):
     """Nothing is refused that is only unusual: one pixel, all nodata."""
     for name, pixels in {"one": scene_pixels(np.ones((1, 1), bool)), "empty": np.zeros((4, 20, 30), np.uint16)}.items():
         raster = helpers.write_raster(tmp_path / f"{name}.tif", pixels, helpers.utm(pixels.shape[2], pixels.shape[1]), nodata=0)
-        inside.run("classifyraster", INPUT=raster, MODEL=small_model, OUTPUT=str(tmp_path / f"{name} classes.tif"), THREADS=1)
+        inside.run("classifyraster", INPUT=raster, MODEL=ready, OUTPUT=str(tmp_path / f"{name} classes.tif"), THREADS=1)
         classes, _, _ = helpers.read_raster(tmp_path / f"{name} classes.tif")
         assert classes.shape[1:] == pixels.shape[1:] and (name == "one" or (classes == 255).all())

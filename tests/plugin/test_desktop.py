@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests import road
-from tests.plugin.conftest import ROOT
+from tests.plugin.conftest import ROOT, small_model
 
 pytestmark = [pytest.mark.qgis, pytest.mark.slow]
 
@@ -55,7 +55,7 @@ def desktop(tmp_path):
 
 
 def test_classify_raster_from_its_dialog(desktop, scene, tmp_path):
-    model = road.mean3(tmp_path / "mean.onnx", 4, props={"waterdl": road.waterdl(4, classes=("dry land", "open water"), threshold=0.5)})
+    model = small_model(tmp_path / "mean.onnx", 4, props={"waterdl": road.waterdl(4, classes=("dry land", "open water"), threshold=0.5)})
     told = desktop(
         "waterdl:classifyraster",
         2,

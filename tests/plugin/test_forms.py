@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from tests.plugin.conftest import ROOT, Inside, Refused
+from tests.plugin.conftest import ROOT, Inside, Refused, small_model
 from water_dl_plugin.engine import settings
 from water_dl_plugin.engine.config import params
 
@@ -253,7 +253,7 @@ def test_mapping_needs_no_torch(tmp_path, scene, qgis_process):
     trap = tmp_path / "trap"
     trap.mkdir()
     (trap / "torch.py").write_text("raise ImportError('no torch here')")
-    path = road.mean3(tmp_path / "mean.onnx", 4, props={"waterdl": road.waterdl(4)})
+    path = small_model(tmp_path / "mean.onnx", 4, props={"waterdl": road.waterdl(4)})
     process = Inside(python=sys.executable, PYTHONPATH=f"{trap}{os.pathsep}{ROOT}", QGIS_CUSTOM_CONFIG_PATH=str(tmp_path / "profile"))
     try:
         process.run("classifyraster", INPUT=scene.raster, MODEL=path, OUTPUT=str(tmp_path / "a.tif"), THREADS=1)

@@ -7,8 +7,7 @@ import re
 
 import pytest
 
-from tests import road
-from tests.plugin.conftest import ROOT
+from tests.plugin.conftest import ROOT, small_model
 
 pytestmark = pytest.mark.qgis
 
@@ -95,7 +94,7 @@ def test_modelinfo_of_a_deepness_model(inside, tmp_path):
         "model_type": json.dumps("Segmentor"), "class_names": {"0": "background", "1": "roads"}, "resolution": 21, "tile_size": 512, "seg_thresh": 0.4,
         "standardization_mean": [0.4, 0.4, 0.4], "standardization_std": [0.2, 0.2, 0.2],
     }  # fmt: skip
-    done = inside.run("modelinfo", MODEL=road.mean3(tmp_path / "roads.onnx", 3, props=keys))
+    done = inside.run("modelinfo", MODEL=small_model(tmp_path / "roads.onnx", 3, props=keys))
     log = "\n".join(done.log)
     assert done.results["BANDS"] == 3 and done.results["CLASSES"] == 2
     for words in ("Metadata: Deepness metadata", "Trained at: 0.21 m", "0 background, 1 roads", "Threshold: 0.4", "Licence: not stated"):
@@ -103,7 +102,7 @@ def test_modelinfo_of_a_deepness_model(inside, tmp_path):
 
 
 def test_modelinfo_of_a_model_without_metadata(inside, tmp_path):
-    done = inside.run("modelinfo", MODEL=road.mean3(tmp_path / "bare.onnx", 5))
+    done = inside.run("modelinfo", MODEL=small_model(tmp_path / "bare.onnx", 5))
     assert done.results["BANDS"] == 5 and "no metadata" in "\n".join(done.log)
 
 

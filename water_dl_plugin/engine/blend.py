@@ -22,6 +22,7 @@ class Blend:
 
     def __init__(self, channels: int, columns: tuple[int, int], height: int, weights: np.ndarray, dtype=np.float32, crop: bool = False):
         self.first_col, self.top, self.crop = columns[0], 0, crop
+        self._base = 0  # the raster's row that is the first of the arrays
         shape = (height, columns[1] - columns[0])
         self.mean = np.zeros((channels, *shape), dtype)
         self.total = np.zeros(shape, np.float32)
@@ -30,6 +31,7 @@ class Blend:
 
     def add(self, window: Window, values: np.ndarray, wanted: np.ndarray) -> None:
         """Add a window's values `(channels, rows, cols)` and the pixels wanted of it, bool `(rows, cols)`; what lies outside is dropped."""
+        self._shift()
         here = window.shifted(-self.first_col, -self.top).inside(self.mean.shape[2], self.mean.shape[1])
         if here.empty:
             return
@@ -47,10 +49,20 @@ class Blend:
 
     def take(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         """The first `rows` rows: mean `(channels, rows, cols)` and where it holds `(rows, cols)`. They are given up here."""
-        mean, holds = self.mean[:, :rows].copy(), self.wanted[:rows] & (self.total[:rows] > 0)
-        keep = self.total.shape[0] - rows
-        for array in (self.mean, self.total, self.wanted):
-            array[..., :keep, :] = array[..., rows:, :].copy()
-            array[..., keep:, :] = 0
+        if self.top - self._base + rows > self.total.shape[0]:
+            self._shift()
+        here = slice(self.top - self._base, self.top - self._base + rows)
         self.top += rows
-        return mean, holds
+        return self.mean[:, here].copy(), self.wanted[here] & (self.total[here] > 0)
+
+    def _shift(self) -> None:
+        """Make room for new rows where taken ones were."""
+        gone = self.top - self._base
+        if not gone:
+            return
+        for array in (self.mean, self.total, self.wanted):
+            keep = array.shape[-2] - gone
+            for plane in array.reshape(-1, *array.shape[-2:]):  # one by one: the overlapping copy goes through a buffer
+                plane[:keep] = plane[gone:]
+                plane[keep:] = 0
+        self._base = self.top

@@ -111,7 +111,8 @@ def metadata(info: ModelInfo) -> dict[str, str]:
         "tile_size": info.chip_size, "tiles_size": info.chip_size, "tiles_overlap": 25,
         "standardization_mean": [low / 255 for low, _ in low_high],
         "standardization_std": [(high - low) / 255 for low, high in low_high],
-        "seg_thresh": max(info.threshold, 0.01), "seg_small_segment": 0,
+        "seg_thresh": max(info.threshold, 0.01) if len(info.classes) == 2 else 0.0,  # more classes: the most probable, as here
+        "seg_small_segment": 0,
     }  # fmt: skip
     return {**props, **{key: json.dumps(value) for key, value in deepness.items()}}
 

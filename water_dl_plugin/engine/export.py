@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -66,6 +67,7 @@ def export(
 def _check(scenes: Sequence[str], config: ChipsConfig) -> None:
     if not scenes:
         raise ConfigError("No scene was chosen.", "Choose at least one raster.")
+    config = dataclasses.replace(config, stride=config.stride or config.tile_size)
     if config.stride > config.tile_size:
         raise ConfigError(
             f"The stride ({config.stride} px) is larger than the tile ({config.tile_size} px): pixels between would be lost.",

@@ -21,7 +21,7 @@ from .settings import InferConfig
 from .windows import Window
 
 TILE = 256  # side of the output's tiles
-STRIP_BYTES = 400e6  # what the blend of one strip may take; wider rasters are mapped in several swaths of columns
+STRIP_BYTES = 250e6  # what the blend of one strip may take; wider rasters are mapped in several swaths of columns
 
 Strip = tuple[Window, np.ndarray, np.ndarray]
 
@@ -45,23 +45,24 @@ def predict(source, model, config: InferConfig, progress: Progress = silent, are
     if crop:
         weights = windows.ramp(size, size)  # a tent: who has a pixel nearest to its centre weighs most
     rows = windows.grid_rows(grid.width, grid.height, size, overlap)
-    swaths = _swaths(grid.width, size, model.channels)
+    swaths, together = _swaths(grid.width, size, model.channels), batch_size(model, config)
     total, done = len(swaths) * len(rows), 0
     for columns in swaths:
-        blend = Blend(model.channels, columns, size, weights, model.dtype if model.dtype == np.float64 else np.float32, crop)
+        blend = Blend(model.channels, columns, size + TILE, weights, model.dtype if model.dtype == np.float64 else np.float32, crop)
         for i, row in enumerate(rows):
             row = [w for w in row if w.col < columns[1] and w.col + size > columns[0]]
             # closed here, also after Cancel or an error: the caller closes the source next, and nobody may be reading it then
-            with closing(read_ahead(lambda window: _read(source, model, config, area, window), row, 2 * config.batch_size)) as reads:
-                for batch in _batches(((w, r) for w, r in reads if r is not None), config.batch_size):
+            with closing(read_ahead(lambda window: _read(source, model, config, area, window), row, 2 * together)) as reads:
+                for batch in _batches(((w, r) for w, r in reads if r is not None), together):
                     values = _run(model, np.stack([pixels for _, (pixels, _) in batch]), config.flips)
                     for (window, (_, wanted)), value in zip(batch, values):
                         blend.add(window, value, wanted)
                     progress((done + (row.index(batch[-1][0]) + 1) / len(row)) / total, "")
             done += 1
-            end = grid.height if i + 1 == len(rows) else min(max(rows[i + 1][0].row, 0), grid.height)
-            if end > blend.top:
-                strip = Window(columns[0], blend.top, columns[1] - columns[0], end - blend.top)
+            # whole rows of the output's tiles, one at a time: the writer need not gather parts, and a strip's copies stay small
+            end = grid.height if i + 1 == len(rows) else max(rows[i + 1][0].row, 0) // TILE * TILE
+            while blend.top < end:
+                strip = Window(columns[0], blend.top, columns[1] - columns[0], min(TILE, end - blend.top))
                 yield (strip, *blend.take(strip.height))
             progress(done / total, "")
 
@@ -84,6 +85,8 @@ def _read(source, model, config: InferConfig, area, window: Window):
 def reflect(numbers: np.ndarray, pad) -> np.ndarray:
     """Mirror `(bands, rows, cols)` at its borders, as often as needed, also where there is one row or column only."""
     for axis, width in ((1, pad[0]), (2, pad[1])):
+        if width == (0, 0):
+            continue  # np.pad would copy
         mode = "reflect" if numbers.shape[axis] > 1 else "edge"
         numbers = np.pad(numbers, [width if k == axis else (0, 0) for k in range(3)], mode=mode)
     return numbers
@@ -114,9 +117,14 @@ def window_size(model, config: InferConfig, grid) -> int:
     return -(-size // multiple) * multiple
 
 
+def batch_size(model, config: InferConfig) -> int:
+    """Windows at once: the chosen number, else 8 on a GPU and 1 on a processor, where more take memory and no less time."""
+    return config.batch_size or (8 if "CUDA" in getattr(model, "provider", "") else 1)
+
+
 def _swaths(width: int, size: int, channels: int) -> list[tuple[int, int]]:
     """First and end columns of the swaths; their borders are those of the tiles of the output."""
-    most = max(int(STRIP_BYTES / (size * (4 * channels + 5))), 4 * size)
+    most = max(int(STRIP_BYTES / ((size + TILE) * (4 * channels + 5))), 4 * size)
     count = -(-width // most)
     edges = sorted({0, width, *(round(width * k / count / TILE) * TILE for k in range(1, count))})
     return list(zip(edges, edges[1:]))

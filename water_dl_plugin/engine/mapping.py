@@ -18,7 +18,7 @@ from .errors import ConfigError, ModelError
 from .infer import predict, window_size
 from .labels import Area
 from .progress import Progress, silent
-from .raster import Stack, Writer, writable
+from .raster import Stack, Writer, small_cache, writable
 from .settings import InferConfig
 from .version import version
 
@@ -56,7 +56,7 @@ def map_classes(
             f"This is a model for {info.task}.", "classifyraster runs segmentation models; choose the algorithm for this task."
         )
     threshold = info.threshold if config.threshold is None else config.threshold
-    with ExitStack() as files:
+    with small_cache(), ExitStack() as files:
         source = files.enter_context(Stack(path, stack, config.bands))
         fits(info, source)
         progress(

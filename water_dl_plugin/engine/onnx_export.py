@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import warnings
 
@@ -27,6 +28,26 @@ class Deployed(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.activate(self.net(self.normalise(x)))
+
+
+class Portable(Deployed):
+    """The same for Deepness and GeoDeep, which give pixels / 255 (GeoDeep knows no other normalisation) and take the class from the
+    largest of several channels (GeoDeep makes one sigmoid channel all background)."""
+
+    def __init__(self, net: nn.Module, activate, normalisation: Normalisation):
+        super().__init__(net, activate, normalisation)
+        self.normalise = nn.Identity() if normalisation.scheme == "none" else InGraph(normalisation)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        given = super().forward(255 * x)
+        return torch.cat([1 - given, given], 1) if given.shape[1] == 1 else given
+
+
+def outside(normalisation: Normalisation, portable: bool) -> Normalisation:
+    """What is left to do before the graph: the linear schemes; of a portable model the division by 255."""
+    if not portable:
+        return dataclasses.replace(normalisation, in_graph=not normalisation.linear)
+    return Normalisation("minmax", tuple({"fill": b["fill"], "low": 0.0, "high": 255.0} for b in normalisation.bands))
 
 
 class InGraph(nn.Module):
@@ -55,18 +76,23 @@ class InGraph(nn.Module):
         scaled = (x - self.low) / self.span
         if self.scheme == "percentile_clipped":
             return scaled.clamp(0, 1)
-        return torch.sigmoid((5 * scaled - 1).clamp(-60, 60))
+        return torch.sigmoid((5 * scaled - 1).clamp(-60, 60)) if self.scheme.startswith("dynamic_world") else scaled
 
 
-def write(path: str, net: nn.Module, activate, info: bundle.ModelInfo, example: np.ndarray) -> None:
-    """Write the model file and check that ONNX Runtime gives what torch gives. `example` `(n, bands, rows, cols)` as the graph takes it.
+def write(
+    path: str, net: nn.Module, activate, info: bundle.ModelInfo, normalisation: Normalisation, example: np.ndarray, portable: bool = False
+) -> None:
+    """Write the model file and check that ONNX Runtime gives what torch gives.
+
+    `normalisation` is that of the training; `info` holds what of it is left to do before the graph (see `outside`). `example`
+    `(n, bands, rows, cols)` as the graph takes it. A `portable` model has the example's rows and columns for good.
 
     Raises `ModelError` if they differ by more than 1e-4 (of the largest number given, if that is above 1), `OutputError` if it can't be written.
     """
-    deployed = Deployed(net, activate, info.normalisation).cpu().eval()
+    deployed = (Portable if portable else Deployed)(net, activate, normalisation).cpu().eval()
     given = torch.from_numpy(np.ascontiguousarray(example, np.float32))
     buffer, name = io.BytesIO(), "probability" if info.task == "segmentation" else "value"
-    axes = {0: "batch", 2: "rows", 3: "columns"}
+    axes = {0: "batch"} if portable else {0: "batch", 2: "rows", 3: "columns"}
     with torch.no_grad():
         expected = deployed(given).numpy()
     given_axes = axes if expected.ndim == 4 else {0: "batch"}  # one number, or one class, per chip

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Optional
 
@@ -31,6 +32,7 @@ __all__ = [
     "overlap",
     "parse_bands",
     "same_crs",
+    "small_cache",
     "spatial_reference",
     "writable",
     "write_small",
@@ -304,3 +306,14 @@ def _array(band, box, path: str) -> np.ndarray:
             "The file may be damaged; copy or download it again.",
         )
     return array
+
+
+@contextmanager
+def small_cache(most: int = 128 << 20) -> Iterator[None]:
+    """Bound GDAL's cache of blocks, in bytes: by default it grows to 5 % of the machine's memory, whatever that is."""
+    before = gdal.GetCacheMax()
+    gdal.SetCacheMax(min(before, most))
+    try:
+        yield
+    finally:
+        gdal.SetCacheMax(before)

@@ -41,11 +41,11 @@ class ChipsConfig(Config):
     )
     tile_size: int = param(256, "Tile size", "Width and height of a chip.", unit="px", minimum=16, maximum=4096)
     stride: int = param(
-        256,
+        0,
         "Stride",
-        "Distance from one chip to the next. Smaller than the tile size: chips overlap, more of them to learn from.",
+        "Distance from one chip to the next. 0: the tile size. Smaller than the tile size: chips overlap, more of them to learn from.",
         unit="px",
-        minimum=1,
+        minimum=0,
         maximum=4096,
     )
     only_with_labels: bool = param(
@@ -245,6 +245,12 @@ class TrainConfig(Config):
     keep_best: bool = param(
         True, "On Cancel keep the best model", "Cancel writes the best model so far; otherwise nothing is written.", advanced=True
     )
+    portable: bool = param(
+        False,
+        "Also for Deepness and GeoDeep",
+        "Writes the model with a window of the chips' size, the normalisation inside and one channel per class, as those programs need it. In Water DL it gives the same map, a little slower.",
+        advanced=True,
+    )
     licence: str = param("", "Licence of the model", "Goes into the model file.", advanced=True)
     card: str = param(
         "", "Model card", "What the model is for, and what not, as Markdown. Goes into the model file.", advanced=True, multiline=True
@@ -276,7 +282,13 @@ class InferConfig(Config):
         advanced=True,
     )
     batch_size: int = param(
-        4, "Batch size", "Windows at once. Halve it when memory runs out.", unit="windows", minimum=1, maximum=256, advanced=True
+        0,
+        "Batch size",
+        "Windows at once. 0: 8 on a GPU, 1 on a processor, where more take memory and no less time.",
+        unit="windows",
+        minimum=0,
+        maximum=256,
+        advanced=True,
     )
     blending: str = param(
         "blend",

@@ -43,8 +43,11 @@ def stages(config: TrainConfig) -> list[Stage]:
     """The stages of a run: from `config.stages`, else one of the plain settings. Raises `ConfigError`."""
     if not config.stages.strip():
         return [Stage(config.loss, config.epochs, config.learning_rate)]
-    listed = parse_json(config.stages, "Stages (STAGES)", 10_000)
     example = 'Write them as [{"loss": "bce_dice", "epochs": 45, "lr": 1e-4}, {"loss": "lovasz", "epochs": 25, "lr": 1e-5}].'
+    try:
+        listed = parse_json(config.stages, "Stages (STAGES)", 10_000)
+    except ConfigError as error:
+        raise ConfigError(error.message, example) from None
     if not isinstance(listed, list) or not 1 <= len(listed) <= 20:
         raise ConfigError("Stages must be a list of 1 to 20.", example)
     result = []
@@ -338,7 +341,7 @@ class _Trainer:
             "figures": {k: bundle.finite(v) for k, v in figures.items() if k != "loss_valid"}, "versions": versions(),
         }  # fmt: skip
         manifest = self.chips.manifest
-        normalisation = dataclasses.replace(self.normalisation, in_graph=not self.normalisation.linear)
+        normalisation = onnx_export.outside(self.normalisation, self.config.portable)
         info = bundle.ModelInfo(
             task=manifest.task, bands=tuple((b["name"], b.get("unit", "")) for b in manifest.bands), normalisation=normalisation,
             architecture=self.config.architecture, arguments=self.arguments, pixel_size_m=manifest.pixel_size_m, chip_size=manifest.tile_size,
@@ -347,7 +350,8 @@ class _Trainer:
         )  # fmt: skip
         self.net.to("cpu", memory_format=torch.contiguous_format)
         sample = (self.check if len(self.check) else self.learn).raw(0)
-        onnx_export.write(self.output, self.net, self.task.activate, info, normalisation.apply(sample[0], sample[1])[None])
+        example = normalisation.apply(sample[0], sample[1])[None]
+        onnx_export.write(self.output, self.net, self.task.activate, info, self.normalisation, example, self.config.portable)
         state = {"architecture": self.config.architecture, "arguments": self.arguments, "normalisation": self.normalisation.to_json()}
         checkpoint.save(bundle.weights_beside(self.output), self.net.state_dict(), state)
         run = self._summary(evaluator, figures, row)

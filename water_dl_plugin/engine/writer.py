@@ -205,12 +205,13 @@ def _options(dtype: np.dtype, compression: str, count: int = 1) -> list[str]:
         "BIGTIFF=IF_SAFER",
         "SPARSE_OK=TRUE",
         f"COMPRESS={compression}",
-        "NUM_THREADS=2",
     ]
     if compression in ("DEFLATE", "LZW", "ZSTD"):
         options.append(f"PREDICTOR={3 if dtype.kind == 'f' else 2}")
     if count > 1:
         options += ["PHOTOMETRIC=MINISBLACK", "ALPHA=NO"]  # four bytes are not colours with alpha
+    else:  # with several bands GDAL 3.6's threads report errors by the thousand while overviews are made, about nothing
+        options.append("NUM_THREADS=2")
     return options + _signed(dtype)
 
 
