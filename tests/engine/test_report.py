@@ -11,6 +11,7 @@ import resource
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -291,23 +292,26 @@ def test_csv_and_json_know_no_nan(tmp_path):
     assert got["matrix"] == [[1.0, None]] and got["infinite"] is None and got["ok"] is True and got["rows"][1]["iou"] is None
 
 
-@pytest.fixture
+@contextmanager
 def small_files_only():
-    """The kernel refuses to write more than 4 kB into a file, as a full disk would in the middle of a write."""
+    """The kernel refuses to write more than 4 kB into a file, as a full disk would in the middle of a write. For no longer than needed:
+    pytest itself may write its log to a file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_write_that_fails_midway_leaves_nothing_new_and_the_old_file(tmp_path, small_files_only):
+def test_a_write_that_fails_midway_leaves_nothing_new_and_the_old_file(tmp_path):
     page = Report("t")
     page.text("x" * 10_000)
-    with pytest.raises(OutputError):
+    with small_files_only(), pytest.raises(OutputError):
         page.write(tmp_path / "new.html")
     assert list(tmp_path.iterdir()) == []
     (tmp_path / "old.html").write_text("old")
-    with pytest.raises(OutputError):
+    with small_files_only(), pytest.raises(OutputError):
         page.write(tmp_path / "old.html")
     assert [path.name for path in tmp_path.iterdir()] == ["old.html"] and (tmp_path / "old.html").read_text() == "old"
 
