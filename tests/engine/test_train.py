@@ -634,3 +634,21 @@ def test_the_normalisation_of_the_model_it_starts_from_is_told(tmp_path):
     train.train(chips, str(tmp_path / "b.onnx"), settings(epochs=1, initial_weights=first), lambda f, m="": lines.append(m))
     assert any(line.startswith("Normalisation: minmax") for line in lines)
     assert OnnxModel(str(tmp_path / "b.onnx")).info.normalisation.scheme == "minmax"
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_portable_model_gives_the_same_map(tmp_path, folder, scheme):
+    """The window fixed, a channel per class, pixels / 255 before the graph, as Deepness and GeoDeep need it: the same probabilities."""
+    image, _ = bright_is_water(1)
+    scene = write_raster(tmp_path / "s.tif", image[0], utm(32, 32))
+    given = []
+    for portable in (False, True):
+        model, out = str(tmp_path / f"{portable}.onnx"), str(tmp_path / f"{portable}.tif")
+        train.train(folder, model, settings(epochs=1, normalisation=scheme, portable=portable))
+        map_classes(scene, model, "", InferConfig(overlap=0, window=32 if not portable else 0, device="cpu"), probability=out)
+        given.append(read_raster(out)[0])
+    opened = OnnxModel(str(tmp_path / "True.onnx"))
+    assert opened.tile == 32 and opened.channels == 2 and opened.info.normalisation.scheme == "minmax"
+    assert {(b["low"], b["high"]) for b in opened.info.normalisation.bands} == {(0.0, 255.0)}
+    np.testing.assert_allclose(given[1][1], given[0][0], atol=2e-4)
+    np.testing.assert_allclose(given[1].sum(axis=0), 1, atol=1e-5)

@@ -116,6 +116,7 @@ def _session(path: str, device: str, threads: int):
         import onnxruntime
     except ImportError as error:
         raise PackageMissingError(f"ONNX Runtime can't be loaded ({error}).", "Run 'Install packages' (waterdl:installpackages).") from None
+    onnxruntime.disable_telemetry_events()  # newer releases keep a record of who ran what in the user's home
     if not os.path.isfile(path):
         raise ModelError(f"There is no model file {path}.", "Check the path.")
     available = onnxruntime.get_available_providers()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import warnings
+from typing import Optional
 
 import numpy as np
 import torch
@@ -80,16 +81,22 @@ class InGraph(nn.Module):
 
 
 def write(
-    path: str, net: nn.Module, activate, info: bundle.ModelInfo, normalisation: Normalisation, example: np.ndarray, portable: bool = False
+    path: str,
+    net: nn.Module,
+    activate,
+    info: bundle.ModelInfo,
+    example: np.ndarray,
+    normalisation: Optional[Normalisation] = None,
+    portable: bool = False,
 ) -> None:
     """Write the model file and check that ONNX Runtime gives what torch gives.
 
-    `normalisation` is that of the training; `info` holds what of it is left to do before the graph (see `outside`). `example`
+    `normalisation` is that of the training (None: that of `info`); `info` holds what of it is left to do before the graph (see `outside`). `example`
     `(n, bands, rows, cols)` as the graph takes it. A `portable` model has the example's rows and columns for good.
 
     Raises `ModelError` if they differ by more than 1e-4 (of the largest number given, if that is above 1), `OutputError` if it can't be written.
     """
-    deployed = (Portable if portable else Deployed)(net, activate, normalisation).cpu().eval()
+    deployed = (Portable if portable else Deployed)(net, activate, normalisation or info.normalisation).cpu().eval()
     given = torch.from_numpy(np.ascontiguousarray(example, np.float32))
     buffer, name = io.BytesIO(), "probability" if info.task == "segmentation" else "value"
     axes = {0: "batch"} if portable else {0: "batch", 2: "rows", 3: "columns"}
@@ -107,6 +114,7 @@ def _agree(path: str, given: np.ndarray, expected: np.ndarray) -> None:
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
+    onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     difference = float(np.abs(session.run(None, {"image": given})[0] - expected).max())
     if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):

@@ -351,7 +351,7 @@ class _Trainer:
         self.net.to("cpu", memory_format=torch.contiguous_format)
         sample = (self.check if len(self.check) else self.learn).raw(0)
         example = normalisation.apply(sample[0], sample[1])[None]
-        onnx_export.write(self.output, self.net, self.task.activate, info, self.normalisation, example, self.config.portable)
+        onnx_export.write(self.output, self.net, self.task.activate, info, example, self.normalisation, self.config.portable)
         state = {"architecture": self.config.architecture, "arguments": self.arguments, "normalisation": self.normalisation.to_json()}
         checkpoint.save(bundle.weights_beside(self.output), self.net.state_dict(), state)
         run = self._summary(evaluator, figures, row)
