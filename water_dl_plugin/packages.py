@@ -157,7 +157,7 @@ def require(*purposes: str) -> None:
 def how_to_mend(*purposes: str) -> str:
     """The one step that installs what the purposes need."""
     choice = "map and train" if "train" in purposes else "map"
-    return f"Run 'Install packages' in the Water DL toolbox (waterdl:installpackages, 'To': {choice}), then try again."
+    return f"Run 'Install packages' in the Water DL toolbox (waterdl:installpackages, 'What for': {choice}), then try again."
 
 
 def _table(purposes) -> list:

@@ -18,7 +18,7 @@ class InstallConfig(Config):
 
     purpose: str = param(
         "map and train",
-        "To",
+        "What for",
         "'map': apply models and write reports (small). 'map and train': also torch, several hundred MB.",
         choices=("map", "map and train"),
     )
