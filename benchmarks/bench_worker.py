@@ -40,7 +40,7 @@ def prepare(folder: str, bands: str) -> dict:
             multiple=net.stride if architecture else 1,
         )  # fmt: skip
         activate = torch.sigmoid if channels == 1 else lambda x: torch.softmax(x, 1)
-        onnx_export.write(os.path.join(folder, f"{name}.onnx"), net, activate, info, torch.rand(1, count, 64, 64).numpy())
+        onnx_export.write(os.path.join(folder, f"{name}.onnx"), net, activate, info, example=torch.rand(1, count, 64, 64).numpy())
     plugin = os.path.join(folder, "empty_plugin")
     os.makedirs(plugin)
     with open(os.path.join(plugin, "__init__.py"), "w", encoding="utf-8") as file:
