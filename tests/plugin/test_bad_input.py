@@ -322,7 +322,7 @@ def test_stride_larger_than_the_tile(refuses, export):
         ("OVERLAP", 5000, "from 0 to 4096 px"),
         ("THRESHOLD", 2, "from 0 to 1"),
         ("DEVICE", "tpu", "Choose one of: auto, cpu, cuda"),
-        ("BATCH_SIZE", 0, "from 1 to 256 windows"),
+        ("BATCH_SIZE", 257, "from 0 to 256 windows"),
         ("OVERLAP", "many", "must be a number, not 'many'"),
     ],
 )
@@ -367,7 +367,7 @@ answer = [ok, " ".join(log.lines)]
     [
         ("OVERLAP", 5000, "from 0 to 4096 px"),
         ("THRESHOLD", 2.5, "from 0 to 1"),
-        ("BATCH_SIZE", 0, "from 1 to 256"),
+        ("BATCH_SIZE", 257, "from 0 to 256"),
         ("WINDOW", -1, "from 0 to 8192"),
     ],
 )
