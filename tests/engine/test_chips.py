@@ -116,7 +116,7 @@ def test_chips_hold_the_scenes_pixels_at_their_place(tmp_path, scene, everywhere
 
 
 @pytest.mark.parametrize(
-    "tile, stride, number", [(32, 16, 7 * 5), (32, 24, 5 * 4), (50, 50, 3 * 2), (96, 96, 2), (128, 128, 1), (200, 100, 1)]
+    "tile, stride, number", [(32, 0, 4 * 3), (32, 16, 7 * 5), (32, 24, 5 * 4), (50, 50, 3 * 2), (96, 96, 2), (128, 128, 1), (200, 100, 1)]
 )
 def test_number_of_chips(tmp_path, scene, everywhere, tile, stride, number):
     manifest = export([scene], everywhere, str(tmp_path / "chips"), config(tile_size=tile, stride=stride, max_nodata=100))

@@ -42,6 +42,7 @@ def export(
     What is written lies beside the folder until it is complete; when appending, chips that failed to get into the manifest are removed.
     """
     _check(scenes, config)
+    config = dataclasses.replace(config, stride=config.stride or config.tile_size)
     existing = catalogue.existing(folder, config.append)
     target = open_labels(labels, config.class_field, config.buffer)
     background = config.unlabelled == "background"
@@ -67,7 +68,6 @@ def export(
 def _check(scenes: Sequence[str], config: ChipsConfig) -> None:
     if not scenes:
         raise ConfigError("No scene was chosen.", "Choose at least one raster.")
-    config = dataclasses.replace(config, stride=config.stride or config.tile_size)
     if config.stride > config.tile_size:
         raise ConfigError(
             f"The stride ({config.stride} px) is larger than the tile ({config.tile_size} px): pixels between would be lost.",
