@@ -57,8 +57,15 @@ TABLE = (
     Package("torch", "2.6", "train", "trains networks"),  # before, torch.load(weights_only=True) can run code (CVE-2025-32434)
     Package("onnx", "1.15", "train", "writes model files"),
     Package("safetensors", "0.4", "train", "keeps weights to go on training from"),
+    Package("scipy", "1.7", "refine", "filters and sparse products of the refinement"),
+    Package("numba", "0.57", "fast", "compiles the loops of the refinement"),
+    Package("scikit-learn", "1.1", "baselines", "trains random forests and support vector machines"),
+    Package("skl2onnx", "1.14", "baselines", "writes them as model files"),
 )
-PURPOSES = {"run": "applying models", "report": "reports", "train": "training"}
+PURPOSES = {
+    "run": "applying models", "report": "reports", "train": "training", "refine": "refining maps", "fast": "speed",
+    "baselines": "random forest and SVM",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -142,7 +149,7 @@ def activate() -> bool:
 
 
 def missing(*purposes: str) -> list:
-    """Requirements of the purposes (run, report, train) that are not there or too old, e.g. ["torch>=2.6"]. Imports nothing."""
+    """Requirements of the purposes (keys of PURPOSES) that are not there or too old, e.g. ["torch>=2.6"]. Imports nothing."""
     return [item.requirement() for item in _table(purposes) if not _present(item)]
 
 
@@ -156,7 +163,7 @@ def require(*purposes: str) -> None:
 
 def how_to_mend(*purposes: str) -> str:
     """The one step that installs what the purposes need."""
-    choice = "map and train" if "train" in purposes else "map"
+    choice = "map and train" if {"train", "baselines"} & {*purposes} else "map"
     return f"Run 'Install packages' in the Water DL toolbox (waterdl:installpackages, 'What for': {choice}), then try again."
 
 

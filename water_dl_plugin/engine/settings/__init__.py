@@ -1,0 +1,8 @@
+"""Every setting of the engine's jobs, stated once, a file per job. Nothing heavy is imported here: the Processing forms are made of it."""
+
+from .assessment import AssessConfig
+from .chips import ChipsConfig
+from .inference import DEVICES, InferConfig
+from .training import LOSSES, SCHEMES, TrainConfig
+
+__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "TrainConfig"]

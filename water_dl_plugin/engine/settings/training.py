@@ -1,0 +1,138 @@
+"""Settings of `trainmodel`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..config import Config, param
+from ..nets import ARCHITECTURES, ENCODERS
+from .inference import DEVICES
+
+SCHEMES = ("percentile", "percentile_clipped", "minmax", "zscore", "dynamic_world", "dynamic_world_nolog", "equalize", "none")
+LOSSES = ("bce_dice", "lovasz", "cross_entropy", "focal")
+
+
+@dataclass(frozen=True)
+class TrainConfig(Config):
+    """Settings of `trainmodel`."""
+
+    architecture: str = param(
+        "unet", "Network", "'unet' draws fine outlines; 'linknet' is smaller and quicker.", choices=tuple(ARCHITECTURES)
+    )
+    encoder: str = param(
+        "resnet18", "Encoder", "resnet18 suits a laptop; resnet34 and resnet50 want a GPU or patience.", choices=tuple(ENCODERS)
+    )
+    epochs: int = param(30, "Epochs", "How often all training chips are seen. Not used when stages are given.", minimum=1, maximum=10000)
+    batch_size: int = param(8, "Batch size", "Chips per step. Halve it when memory runs out.", unit="chips", minimum=1, maximum=512)
+    learning_rate: float = param(5e-4, "Learning rate", "Step size at the start. Not used when stages are given.", minimum=1e-7, maximum=1)
+    loss: str = param(
+        "bce_dice",
+        "Loss",
+        "What is made small: 0.5 * cross entropy + Dice (the default), Lovasz (aims at IoU, for a second stage), cross entropy, focal. Not used when stages are given.",
+        choices=LOSSES,
+    )
+    normalisation: str = param(
+        "percentile",
+        "Normalisation",
+        "How band values are brought to a common range; fitted on the training chips, stored in the model.",
+        choices=SCHEMES,
+    )
+    stages: str = param(
+        "",
+        "Stages",
+        'A list of training stages as JSON, e.g. [{"loss": "bce_dice", "epochs": 45, "lr": 1e-4}, {"loss": "lovasz", "epochs": 25, "lr": 1e-5}]. Empty: one stage of the settings above.',
+        advanced=True,
+        multiline=True,
+    )
+    class_weights: str = param("", "Class weights", "'balanced', or one number per class, e.g. '1, 3'. Empty: all alike.", advanced=True)
+    optimiser: str = param(
+        "adamw", "Optimiser", "Adam with (adamw) or without (adam) decoupled weight decay.", choices=("adamw", "adam"), advanced=True
+    )
+    weight_decay: float = param(1e-4, "Weight decay", "Pull of the weights towards zero.", minimum=0, maximum=1, advanced=True)
+    schedule: str = param(
+        "polynomial",
+        "Learning rate decay",
+        "How the learning rate falls over a stage: polynomial (power 0.9), cosine, or not at all.",
+        choices=("polynomial", "cosine", "constant"),
+        advanced=True,
+    )
+    flips: bool = param(
+        True,
+        "Flips and quarter turns",
+        "Chips are mirrored and turned at random, so that a lake's direction does not matter.",
+        advanced=True,
+    )
+    brightness: float = param(
+        0.1,
+        "Brightness and contrast",
+        "Each band is scaled and shifted by up to this share of its range, at random.",
+        minimum=0,
+        maximum=1,
+        advanced=True,
+    )
+    noise: float = param(
+        0.02, "Noise", "Standard deviation of noise that is added, as a share of the band's range.", minimum=0, maximum=1, advanced=True
+    )
+    patience: int = param(
+        0,
+        "Patience",
+        "Stop a stage when the monitored figure has not improved for so many epochs. 0: never stop early.",
+        unit="epochs",
+        minimum=0,
+        maximum=10000,
+        advanced=True,
+    )
+    monitor: str = param(
+        "",
+        "Monitored figure",
+        "Figure on the validation chips that picks the best epoch, e.g. miou, dice, accuracy, loss. Empty: the task's own (miou for segmentation).",
+        advanced=True,
+    )
+    validation_share: float = param(
+        0.2,
+        "Share for validation",
+        "Only if the chips folder sets none apart: so many chips validate.",
+        minimum=0,
+        maximum=0.9,
+        advanced=True,
+    )
+    gradient_clip: float = param(
+        1.0, "Gradient clipping", "Largest norm of a step's gradient. 0: no limit.", minimum=0, maximum=1e6, advanced=True
+    )
+    initial_weights: str = param(
+        "",
+        "Start from",
+        "A model file of Water DL to go on from (its .safetensors lies beside it), or torchvision's ImageNet file of the encoder (.pth, .safetensors). Empty: from scratch.",
+        file="Weights (*.onnx *.safetensors *.pth)",
+        advanced=True,
+    )
+    mixed_precision: bool = param(
+        True,
+        "Mixed precision",
+        "Half-precision arithmetic where the hardware has it: about twice the speed and half the memory on GPUs and on processors with bfloat16 instructions; no effect elsewhere.",
+        advanced=True,
+    )
+    device: str = param("auto", "Device", "'auto' takes a CUDA GPU when there is one.", choices=DEVICES, advanced=True)
+    threads: int = param(0, "Threads", "Processor threads. 0: all.", minimum=0, maximum=1024, advanced=True)
+    seed: int = param(
+        0, "Seed", "Same seed, same chips, same settings: same model (on a CPU).", minimum=0, maximum=2**31 - 1, advanced=True
+    )
+    resume: bool = param(
+        True,
+        "Go on where it was interrupted",
+        "If a run with the same chips and settings was killed, go on from its last epoch; the result is as if it had not been.",
+        advanced=True,
+    )
+    keep_best: bool = param(
+        True, "On Cancel keep the best model", "Cancel writes the best model so far; otherwise nothing is written.", advanced=True
+    )
+    portable: bool = param(
+        False,
+        "Also for Deepness and GeoDeep",
+        "Writes the model with a window of the chips' size, the normalisation inside and one channel per class, as those programs need it. In Water DL it gives the same map, a little slower.",
+        advanced=True,
+    )
+    licence: str = param("", "Licence of the model", "Goes into the model file.", advanced=True)
+    card: str = param(
+        "", "Model card", "What the model is for, and what not, as Markdown. Goes into the model file.", advanced=True, multiline=True
+    )
