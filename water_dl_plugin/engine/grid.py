@@ -92,7 +92,7 @@ class Grid:
             return self._plain_area(window, reference.GetLinearUnits())
         if reference.IsGeographic() and self.transform[2] == self.transform[4] == 0:
             lines = self.transform[3] + self.transform[5] * np.arange(window.row, window.row + window.height + 1)
-            line = np.abs(np.diff(_zone(reference, lines)) * self.transform[1] * reference.GetAngularUnits())
+            line = np.abs(np.diff(zone(reference, lines)) * self.transform[1] * reference.GetAngularUnits())
             return np.repeat(line[:, None], window.width, axis=1)
         rows, cols = _samples(window.row, window.height, self.height), _samples(window.col, window.width, self.width)
         col, row = np.meshgrid(cols, rows)
@@ -116,7 +116,7 @@ class Grid:
         return np.full((window.height, window.width), abs(t[1] * t[5] - t[2] * t[4]) * unit_m**2)
 
 
-def _zone(reference: osr.SpatialReference, latitude: np.ndarray) -> np.ndarray:
+def zone(reference: osr.SpatialReference, latitude: np.ndarray) -> np.ndarray:
     """Area between the equator and a latitude (in the CRS's unit) per radian of longitude, m2."""
     a, flattening = reference.GetSemiMajor(), reference.GetInvFlattening()
     sine = np.sin(np.clip(latitude * reference.GetAngularUnits(), -np.pi / 2, np.pi / 2))

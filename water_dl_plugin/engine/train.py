@@ -7,26 +7,26 @@ import hashlib
 import json
 import math
 import os
-import platform
 import re
 import time
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
-from typing import Any, Optional
+from dataclasses import dataclass
+from typing import Optional
 
 import numpy as np
 import torch
 
 from . import bundle, checkpoint, nets, normalise, onnx_export, tasks, warmstart
-from .chips import Chip, ChipSet, with_validation
+from .chips import ChipSet, with_validation
 from .config import parse_json
 from .errors import Cancelled, ChipsError, ConfigError, OutputError, TrainingError
 from .progress import Progress, silent
 from .raster import writable
 from .samples import Samples
 from .settings import TrainConfig
-from .version import version
+from .trainer import Run, Trainer, clock, versions
 
+__all__ = ["Run", "Stage", "clock", "decay", "stages", "train", "versions"]
 _ANY_RUN = ("resume", "keep_best", "threads", "licence", "card", "device")  # settings that do not make it another run
 
 
@@ -62,26 +62,8 @@ def stages(config: TrainConfig) -> list[Stage]:
     return result
 
 
-@dataclass
-class Run:
-    """What a training run came to; the report is made from it."""
-
-    title: str
-    history: list = field(default_factory=list)
-    best_epoch: Optional[int] = None
-    best_figure: float = math.nan
-    evaluation: Any = None
-    validation: list = field(default_factory=list)
-    bands: list = field(default_factory=list)
-    settings: dict = field(default_factory=dict)
-    versions: dict = field(default_factory=dict)
-    facts: list = field(default_factory=list)
-    subtitle: str = ""
-    look: Any = None
-
-
 def train(folder: str, output: str, config: TrainConfig, progress: Progress = silent, report: str = "") -> Run:
-    """Train a network on a chips folder and write the model file `output` (.onnx), its weights beside it and, if named, the report.
+    """Train a network (or a baseline, see `nets.trainer`) on a chips folder and write the model file `output` (.onnx), its weights beside it and, if named, the report.
 
     A state is kept beside `output` after each epoch; the same call after a kill goes on from there to the same result. `progress` is
     called at least once per batch; when it raises `Cancelled`, the best model so far is written first if `config.keep_best`.
@@ -106,19 +88,21 @@ def train(folder: str, output: str, config: TrainConfig, progress: Progress = si
     if not len(learn):
         raise ChipsError("No chip is left for training.", "Export again with smaller shares for validation and test.")
     with _settings_of_torch(config) as device:
-        return _Trainer(chips, task, learn, check, config, plan, output, report, device, progress).run()
+        trainer = nets.trainer(config.architecture) or _Trainer
+        return trainer(chips, task, learn, check, config, plan, output, report, device, progress).run()
 
 
-class _Trainer:
-    def __init__(self, chips, task, learn: Samples, check: Samples, config: TrainConfig, plan, output, report, device, progress):
-        self.chips, self.task, self.learn, self.check, self.config, self.plan = chips, task, learn, check, config, plan
-        self.output, self.report, self.device, self.progress = output, report, device, progress
+class _Trainer(Trainer):
+    """The way of networks: epochs of gradient descent."""
+
+    def __post_init__(self):
+        chips, learn, check, config, progress, device = self.chips, self.learn, self.check, self.config, self.progress, self.device
         self.folder = os.path.splitext(output)[0] + ".training"
-        self.monitor = config.monitor or (task.monitor if len(check) else "loss")
-        self.epochs = sum(s.epochs for s in plan)
+        self.monitor = config.monitor or (self.task.monitor if len(check) else "loss")
+        self.epochs = sum(s.epochs for s in self.plan)
         torch.manual_seed(config.seed)
         self.arguments = {"encoder": config.encoder} if nets.takes(config.architecture, "encoder") else {}
-        self.net = nets.build(config.architecture, len(chips.manifest.bands), task.channels, **self.arguments)
+        self.net = nets.build(config.architecture, len(chips.manifest.bands), self.task.channels, **self.arguments)
         self.normalisation = None
         if config.initial_weights:
             self.normalisation = warmstart.load(
@@ -138,7 +122,7 @@ class _Trainer:
         self.net.to(device, memory_format=torch.channels_last)
         # batch normalisation fails on a single number per channel, which a chip as small as the network's stride comes down to
         self.batch = max(config.batch_size, 2) if chips.manifest.tile_size <= getattr(self.net, "stride", 1) else config.batch_size
-        self.weights = self._class_weights()
+        self.weights = self.class_weights()
         self.history: list[dict] = []
         self.best: dict = {}
         self.exact = False
@@ -326,28 +310,15 @@ class _Trainer:
         )  # the last tells other pixels
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
-    def data_hash(self) -> str:
-        return hashlib.sha256(json.dumps(self.chips.manifest.to_json(), sort_keys=True).encode()).hexdigest()[:16]
-
     def _finish(self) -> Run:
         """Write the model file, its weights and the report from the best epoch."""
         self.net.load_state_dict(self.best_state)
         self.exact = True  # the model file computes in float32, so its figures do
         evaluator, figures = self._evaluate()
         row = next(r for r in self.history if r["epoch"] == self.best["epoch"])
-        summary = {
-            "chips": len(self.learn), "validation_chips": len(self.check), "epochs": len(self.history), "best_epoch": row["epoch"],
-            "seed": self.config.seed, "data": self.data_hash(), "settings": self.config.to_json(),
-            "figures": {k: bundle.finite(v) for k, v in figures.items() if k != "loss_valid"}, "versions": versions(),
-        }  # fmt: skip
-        manifest = self.chips.manifest
         normalisation = onnx_export.outside(self.normalisation, self.config.portable)
-        info = bundle.ModelInfo(
-            task=manifest.task, bands=tuple((b["name"], b.get("unit", "")) for b in manifest.bands), normalisation=normalisation,
-            architecture=self.config.architecture, arguments=self.arguments, pixel_size_m=manifest.pixel_size_m, chip_size=manifest.tile_size,
-            margin=getattr(self.net, "margin", 0), multiple=getattr(self.net, "stride", 1), training=summary, licence=self.config.licence,
-            card=self.config.card, **self.task.info(),
-        )  # fmt: skip
+        margin, stride = getattr(self.net, "margin", 0), getattr(self.net, "stride", 1)
+        info = self.info(normalisation, figures, margin, stride, epochs=len(self.history), best_epoch=row["epoch"])
         self.net.to("cpu", memory_format=torch.contiguous_format)
         sample = (self.check if len(self.check) else self.learn).raw(0)
         example = normalisation.apply(sample[0], sample[1])[None]
@@ -360,40 +331,19 @@ class _Trainer:
         return run
 
     def _summary(self, evaluator, figures, row) -> Run:
-        chips, cpu = self.chips, torch.device("cpu")
-        self.device = cpu
+        self.device = torch.device("cpu")
 
-        def look(chip: Chip):
-            pixels, valid = chips.image(chip)
+        def predict(pixels, valid):
             with torch.no_grad():
                 output = self.net(torch.from_numpy(self.normalisation.apply(pixels, valid)[None]))
-            return pixels, valid, self.task.activate(output)[0].numpy(), self.task.target(chips, chip)
+            return self.task.activate(output)[0].numpy()
 
-        shown = self.check.chosen if len(self.check) else self.learn.chosen
-        keep = np.unique(np.linspace(0, len(shown) - 1, 200).astype(int))  # enough to find good and bad ones, however large the folder
-        return Run(
-            title=f"Training of {os.path.basename(self.output)}", history=self.history, best_epoch=row["epoch"], best_figure=self.best["figure"], evaluation=evaluator,
-            validation=[shown[i] for i in keep], bands=[b["name"] for b in chips.manifest.bands], settings=self.config.to_json(), versions=versions(),
-            facts=[("Chips", f"{len(self.learn)} + {len(self.check)}"), ("Best epoch", f"{row['epoch']} of {len(self.history)}"), ("Time", clock(sum(r["seconds"] for r in self.history)))],
-            subtitle=f"{' with '.join([self.config.architecture, *map(str, self.arguments.values())])} on {os.path.basename(os.path.normpath(chips.folder))}", look=look,
-        )  # fmt: skip
+        facts = [("Best epoch", f"{row['epoch']} of {len(self.history)}"), ("Time", clock(sum(r["seconds"] for r in self.history)))]
+        return self.told(predict, evaluator, facts, history=self.history, best_epoch=row["epoch"], best_figure=self.best["figure"])
 
     def _optimiser(self, stage: Stage):
         kind = torch.optim.AdamW if self.config.optimiser == "adamw" else torch.optim.Adam
         return kind(self.net.parameters(), lr=stage.lr, weight_decay=self.config.weight_decay)
-
-    def _class_weights(self):
-        text = self.config.class_weights.strip()
-        if not text:
-            return None
-        if text == "balanced":
-            if not hasattr(self.task, "balance"):
-                raise ConfigError(f"The task {self.chips.manifest.task} has no classes to balance.", "Leave the class weights empty.")
-            return self.task.balance(self.learn.raw(i)[2] for i in range(len(self.learn)))
-        try:
-            return [float(t) for t in text.split(",")]
-        except ValueError:
-            raise ConfigError(f"Class weights can't be {text[:60]!r}.", "Write 'balanced', or one number per class: '1, 3'.") from None
 
     @property
     def _half(self):
@@ -441,25 +391,3 @@ def _settings_of_torch(config: TrainConfig):
     finally:
         torch.set_num_threads(threads)
         torch.use_deterministic_algorithms(deterministic, warn_only=warn)
-
-
-def versions() -> dict[str, str]:
-    import onnxruntime
-
-    return {
-        "Water DL": version(),
-        "Python": platform.python_version(),
-        "torch": torch.__version__,
-        "numpy": np.__version__,
-        "onnxruntime": onnxruntime.__version__,
-        "system": platform.platform(),
-    }
-
-
-def clock(seconds: float) -> str:
-    """Seconds as people read them."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    return (
-        f"{int(seconds // 60)} min {int(seconds % 60)} s" if seconds < 3600 else f"{int(seconds // 3600)} h {int(seconds % 3600 // 60)} min"
-    )

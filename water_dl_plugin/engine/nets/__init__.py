@@ -22,6 +22,9 @@ ENCODERS = ("resnet18", "resnet34", "resnet50")
 #: Name -> "module:Class" (a module of this package) or a callable.
 ARCHITECTURES: dict[str, Union[str, Callable]] = {"unet": ".unet:UNet", "linknet": ".linknet:LinkNet"}
 
+#: What is no network but can be trained: name -> "module:Class" of its `trainer.Trainer`. `build` does not know them.
+TRAINERS: dict[str, str] = {"random_forest": "..baselines:ForestTrainer", "svm": "..baselines:MachinesTrainer"}
+
 # Far above any sensor or legend; a model file from a stranger may ask for 10**12.
 MAXIMUM_BANDS = 1024
 MAXIMUM_CHANNELS = 1024
@@ -65,6 +68,11 @@ def takes(name: str, argument: str) -> bool:
     return name in ARCHITECTURES and argument in inspect.signature(_resolve(ARCHITECTURES[name])).parameters
 
 
+def trainer(name: str) -> Union[Callable, None]:
+    """The trainer of what is no network, None for a network. Raises `PackageMissingError` without scikit-learn."""
+    return _resolve(TRAINERS[name]) if name in TRAINERS else None
+
+
 def _check_count(what: str, value: int, maximum: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= maximum:
         raise ConfigError(f"The number of {what} can't be {str(value)[:60]!r}.", f"It must be a whole number from 1 to {maximum}.")
@@ -77,6 +85,7 @@ def _resolve(factory: Union[str, Callable]) -> Callable:
     try:
         return getattr(import_module(module, __name__), attribute)
     except ModuleNotFoundError as error:
-        if error.name != "torch":
+        missing = {"torch": "torch", "sklearn": "scikit-learn"}.get(error.name)
+        if missing is None:
             raise
-        raise PackageMissingError("The package torch is not installed.", "Run 'Install packages' in the Water DL group Deploy.") from None
+        raise PackageMissingError(f"The package {missing} is not installed.", "Run 'Install packages' in the Water DL group Deploy.") from None

@@ -3,6 +3,7 @@
 from .assessment import AssessConfig
 from .chips import ChipsConfig
 from .inference import DEVICES, InferConfig
+from .lakes import LakesConfig
 from .training import LOSSES, SCHEMES, TrainConfig
 
-__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "TrainConfig"]
+__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "LakesConfig", "TrainConfig"]

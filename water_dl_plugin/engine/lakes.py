@@ -1,0 +1,338 @@
+"""How many lakes, how large, how high; and against an inventory: which were found. The job behind `lakestatistics`."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Optional
+
+import numpy as np
+
+from . import inventory
+from .errors import ConfigError, LabelError
+from .inventory import Inventory
+from .lake_match import Match, areas, match, scores
+from .overlay import overlay
+from .progress import Progress, part, silent
+from .raster import writable
+from .settings import LakesConfig
+from .tables import write_csv, write_json
+
+KM2 = 1e6
+INSIDE = 0.5  # a lake belongs to the area of interest with at least half of its area
+MATCH_FIELDS = (
+    ("layer", str), ("number", int), ("match", str), ("area_m2", float), ("covered", float), ("partner", int), ("partner_m2", float),
+    ("iou", float), ("pieces", int), ("whole", int), ("size_class", str), ("elevation_m", float),
+)  # fmt: skip
+
+
+@dataclass
+class LakeStatistics:
+    """The figures. `rows` are the lines of the table: all lakes, each size class, each elevation band; `cross` counts `(number, km2)` by
+    (size class, band). `match` is None without an inventory. `counted` and `counted_reference` tell which lakes count."""
+
+    lakes: Inventory
+    counted: np.ndarray
+    config: LakesConfig
+    rows: list = field(default_factory=list)
+    cross: list = field(default_factory=list)
+    reference: Optional[Inventory] = None
+    counted_reference: Optional[np.ndarray] = None
+    match: Optional[Match] = None
+    agreement: dict = field(default_factory=dict)
+    notes: list = field(default_factory=list)
+    facts: list = field(default_factory=list)
+
+    def numbers(self) -> dict:
+        """The figures that a model or a shell may want, by the names of the outputs; None where undefined."""
+        row, size = self.rows[0], self.lakes.area_m2[self.counted]
+        found: dict[str, Any] = {"COUNT": row["number"], "AREA_KM2": row["area_km2"]}
+        found.update(MEAN_KM2=_or_none(size, np.mean), MEDIAN_KM2=_or_none(size, np.median), LARGEST_KM2=_or_none(size, np.max))
+        if self.match is not None:
+            reference = self.reference.area_m2
+            names = ("found", "missed", "false", "split", "merged", "merging", "whole", "recall", "precision", "f1")
+            found.update({name.upper(): row[name] for name in names}, REFERENCE_COUNT=row["reference_number"])
+            found.update({name.upper(): value for name, value in self.agreement.items()}, REFERENCE_AREA_KM2=row["reference_area_km2"])
+            found["SMALLEST_WHOLE_M2"] = _or_none(reference[self.match.whole & self.counted_reference], np.min, 1)
+            found["LARGEST_MISSED_M2"] = _or_none(reference[~self.match.found & self.counted_reference], np.max, 1)
+        return {name: None if value is None or math.isnan(value) else value for name, value in found.items()}
+
+    def lines(self) -> list[str]:
+        """The figures in words, for the log."""
+        told, number = [], self.numbers()
+        told.append(f"{number['COUNT']} lakes, {number['AREA_KM2']:.6g} km²")
+        for row in self.rows[1:]:
+            told.append(f"{row['by']} {row['class']}: {row['number']} lakes, {row['area_km2']:.6g} km²")
+        if self.match is not None:
+            told.append(
+                f"Inventory: {number['REFERENCE_COUNT']} lakes, {number['REFERENCE_AREA_KM2']:.6g} km²: {number['FOUND']} found "
+                f"({number['WHOLE']} whole, {number['SPLIT']} split, {number['MERGED']} merged), {number['MISSED']} missed; {number['FALSE']} false lakes"
+            )
+            told.append(", ".join(f"{name.lower()} {_percent(number[name])}" for name in ("RECALL", "PRECISION", "F1", "IOU", "AREA_BIAS")))
+            small = number["SMALLEST_WHOLE_M2"]
+            told.append("No lake was found whole" if small is None else f"Smallest lake found whole: {small:.6g} m²")
+        return told
+
+    def to_json(self) -> dict:
+        return {
+            **{name.lower(): value for name, value in self.numbers().items()}, "table": self.rows, "size_by_elevation": self.cross,
+            "notes": self.notes, "settings": self.config.to_json(),
+        }  # fmt: skip
+
+    def features(self) -> Iterator[tuple]:
+        """(ogr geometry in the CRS of the lakes, values by `MATCH_FIELDS`) of all lakes that count: first the inventory's, then the map's.
+
+        `match` is found, split, merged or missed for the inventory (a lake that is both merged and split is merged), right, merging or
+        false for the map. Reference: `covered` by the map; map: `covered` by the inventory. `partner` is the other one's number."""
+        found, (names, size) = self.match, _size_classes(self.config, self.reference.area_m2)
+        for k in np.flatnonzero(self.counted_reference):
+            kind = "missed" if not found.found[k] else "merged" if found.merged[k] else "split" if found.split[k] else "found"
+            p = found.partner[k]
+            partner = (int(self.lakes.numbers[p]), float(self.lakes.area_m2[p])) if p >= 0 else (None, None)
+            yield self.reference.geometries[k], _values(
+                self.reference, k, "reference", kind, found.covered[k], *partner, found.iou[k], found.pieces[k], found.whole[k], names[size[k]][0]
+            )  # fmt: skip
+        names, size = _size_classes(self.config, self.lakes.area_m2)
+        for k in np.flatnonzero(self.counted):
+            kind = "false" if not found.right[k] else "merging" if found.merging[k] else "right"
+            yield (
+                self.lakes.geometries[k],
+                _values(self.lakes, k, "map", kind, found.on[k], None, None, None, None, None, names[size[k]][0]),
+            )
+
+
+def lake_statistics(
+    path: str, config: LakesConfig, *, reference: str = "", dem: str = "", area: str = "", report: str = "", csv: str = "", json_path: str = "",
+    title: str = "", progress: Progress = silent,
+) -> LakeStatistics:  # fmt: skip
+    """Count the lakes of the polygon layer `path`, and compare them with those of the layer `reference`.
+
+    `dem` is an elevation raster in m; `area` a polygon layer: a lake counts when at least half of it lies inside, and counts as a whole.
+    Raises `LabelError` when layers can't be read, lie apart or lack a CRS, `ConfigError` for limits that don't rise.
+    """
+    limits(config)
+    for wanted in filter(None, (report, csv, json_path)):
+        writable(wanted)
+    lakes = _read(path, "lakes", config, config.elevation_field, part(progress, 0, 0.15))
+    other = _read(reference, "inventory", config, "", part(progress, 0.15, 0.3)) if reference else None
+    if other is not None and not len(other):
+        raise LabelError("The inventory has no lakes.", "Choose another layer, or remove its filter.")
+    if dem:
+        if not config.elevation_field:
+            lakes.elevation_m[:] = np.nan
+        inventory.fill_elevation(lakes, dem, part(progress, 0.3, 0.4))
+        if other is not None:
+            other.elevation_m[:] = np.nan
+            inventory.fill_elevation(other, dem, part(progress, 0.4, 0.5))
+        known = lakes.elevation_m if other is None else np.concatenate([lakes.elevation_m, other.elevation_m])
+        if len(known) and np.isnan(known).all():
+            raise LabelError("The elevation model covers none of the lakes.", "Choose one of the same place, and check its CRS.")
+    if other is not None:
+        other = _on_the_map(other, lakes)
+    result = LakeStatistics(lakes, lakes.area_m2 >= config.minimum_area, config, reference=other)
+    if other is not None:
+        result.counted_reference = other.area_m2 >= config.minimum_area
+    if area:
+        _limit(result, area, part(progress, 0.5, 0.6))
+    if other is not None:
+        _compare(result, bool(area), part(progress, 0.6, 0.95))
+    _tables(result)
+    result.notes = [*(f"Lakes: {n}" for n in lakes.notes), *(f"Inventory: {n}" for n in (other.notes if other else ())), *result.notes]
+    if not result.counted.any():
+        result.notes.append(
+            "No lake of the map counts: the layer is empty, or all lie outside the area of interest or below the minimum area."
+        )
+    result.facts = [("Lakes of", _name(path)), *([("Inventory", _name(reference))] if reference else [])]
+    for note in result.notes:
+        progress(0.95, f"Warning: {note}")
+    _write(result, report, csv, json_path, title or f"Lakes of {_name(path)}")
+    return result
+
+
+def limits(config: LakesConfig) -> list[float]:
+    """Limits of the size classes in km2. Raises `ConfigError` unless they are positive and rise."""
+    try:
+        found = [float(token) for token in config.size_limits.replace(";", ",").split(",") if token.strip()]
+    except ValueError:
+        found = []
+    if not found or min(found) <= 0 or not math.isfinite(sum(found)) or any(b <= a for a, b in zip(found, found[1:])):
+        raise ConfigError(
+            f"The limits of the size classes {config.size_limits[:80]!r} are no positive, rising numbers.",
+            "Write km² with a point, separated by commas: '0.001, 0.01, 0.1, 1, 10'.",
+        )
+    return found
+
+
+def _read(source: str, what: str, config: LakesConfig, elevation: str, progress: Progress) -> Inventory:
+    progress(0, f"Reading the {what}")
+    try:
+        return inventory.read(source, elevation, config.parts, progress)
+    except LabelError as error:
+        raise LabelError(f"The {what} can't be used: {error.message}", error.remedy) from error
+
+
+def _on_the_map(reference: Inventory, lakes: Inventory) -> Inventory:
+    return reference if not len(lakes) else reference.moved_to(lakes.crs)
+
+
+def _limit(result: LakeStatistics, area: str, progress: Progress) -> None:
+    """Only lakes count of which half lies in the area of interest."""
+    zone = _read(area, "area of interest", result.config, "", part(progress, 0, 0.1))
+    if not len(zone):
+        raise LabelError("The area of interest is empty.", "Choose a layer with polygons, or none.")
+    for lakes, name in ((result.lakes, "counted"), (result.reference, "counted_reference")):
+        if lakes is not None and len(lakes):
+            inside = overlay(lakes, zone.moved_to(lakes.crs), part(progress, 0.1, 1)).covered_i >= INSIDE - 1e-9
+            setattr(result, name, getattr(result, name) & inside)
+    if len(result.lakes) and not result.counted.any() and (result.reference is None or not result.counted_reference.any()):
+        raise LabelError("No lake lies in the area of interest.", "Check its CRS, or leave it empty.")
+
+
+def _compare(result: LakeStatistics, limited: bool, progress: Progress) -> None:
+    reference, lakes = result.reference, result.lakes
+    progress(0, "Comparing with the inventory")
+    if len(lakes):
+        left, bottom, right, top = lakes.bounds
+        box = reference.boxes
+        near = (box[:, 0] <= right) & (box[:, 2] >= left) & (box[:, 1] <= top) & (box[:, 3] >= bottom)
+        if not near.any() and not limited:
+            raise LabelError(
+                "The inventory lies elsewhere: none of its lakes meets the extent of the map's lakes.",
+                "Choose one of the same place, and check the CRS of both layers.",
+            )
+        away = int((result.counted_reference & ~near).sum())
+        if away and not limited:
+            result.notes.append(
+                f"{away} of {int(result.counted_reference.sum())} lakes of the inventory lie outside the extent of the map's lakes and count as "
+                "missed. If the map ends there, choose its outline as area of interest."
+            )
+    over = overlay(reference, lakes, progress)
+    if over.failed:
+        result.notes.append(f"{over.failed} pairs of lakes could not be intersected. Run 'Fix geometries' on both layers.")
+    result.match = match(over, reference.area_m2, lakes.area_m2, result.counted_reference, result.config)
+    result.agreement = areas(result.match, reference.area_m2, lakes.area_m2, result.counted_reference, result.counted)
+
+
+def _tables(result: LakeStatistics) -> None:
+    """Rows for all lakes, for each size class and, where elevations are known, for each band."""
+    lakes, other, config = result.lakes, result.reference, result.config
+    names, size = _size_classes(config, lakes.area_m2)
+    other_size = _size_classes(config, other.area_m2)[1] if other else None
+    result.rows = [_row(result, "all", "all lakes", None, None, result.counted, result.counted_reference)]
+    for k, (name, low, high) in enumerate(names):
+        result.rows.append(
+            _row(result, "size class", name, low, high, result.counted & (size == k), _and(result.counted_reference, other_size, k))
+        )
+    band = np.floor(lakes.elevation_m / config.band_height)
+    other_band = np.floor(other.elevation_m / config.band_height) if other else None
+    bands = [band[result.counted], *([other_band[result.counted_reference]] if other else [])]
+    found = np.unique(np.concatenate(bands))
+    if not np.isfinite(found).any():
+        return
+    for k in found[np.isfinite(found)].tolist():
+        low, high = k * config.band_height, (k + 1) * config.band_height
+        result.rows.append(
+            _row(
+                result,
+                "elevation band",
+                f"{low:g}\u2013{high:g} m",
+                low,
+                high,
+                result.counted & (band == k),
+                _and(result.counted_reference, other_band, k),
+            )
+        )
+        for c, (name, _, _) in enumerate(names):
+            some = result.counted & (band == k) & (size == c)
+            result.cross.append(
+                {
+                    "size_class": name,
+                    "band": f"{low:g}\u2013{high:g} m",
+                    "number": int(some.sum()),
+                    "area_km2": float(lakes.area_m2[some].sum()) / KM2,
+                }
+            )
+    lost, other_lost = (
+        result.counted & np.isnan(band),
+        _and(result.counted_reference, None if other is None else np.isnan(other_band), True),
+    )
+    if lost.any() or (other_lost is not None and other_lost.any()):
+        result.rows.append(_row(result, "elevation band", "not known", None, None, lost, other_lost))
+
+
+def _and(counted, kind, wanted):
+    return None if counted is None else counted & (kind == wanted)
+
+
+def _row(result: LakeStatistics, by: str, name: str, low, high, some: np.ndarray, reference: Optional[np.ndarray]) -> dict:
+    """One line of the table: `from` and `to` are km2 or m; with an inventory, `reference` tells which of its lakes the line is about."""
+    row = {
+        "by": by,
+        "class": name,
+        "from": low,
+        "to": high,
+        "number": int(some.sum()),
+        "area_km2": float(result.lakes.area_m2[some].sum()) / KM2,
+    }
+    found = result.match
+    if found is None:
+        return row
+    hit, right = reference & found.found, some & found.right
+    row.update(
+        reference_number=int(reference.sum()), reference_area_km2=float(result.reference.area_m2[reference].sum()) / KM2,
+        found=int(hit.sum()), missed=int((reference & ~found.found).sum()), whole=int((reference & found.whole).sum()),
+        split=int((reference & found.split).sum()), merged=int((hit & found.merged).sum()), right=int(right.sum()),
+        false=int((some & ~found.right).sum()), merging=int((some & found.merging).sum()),
+    )  # fmt: skip
+    return {**row, **scores(row["found"], row["reference_number"], row["right"], row["number"])}
+
+
+def _size_classes(config: LakesConfig, area_m2: np.ndarray) -> tuple[list, np.ndarray]:
+    """(name, from, to in km2) of all classes, and the class of each lake."""
+    steps = limits(config)
+    names = [(f"< {steps[0]:g} km²", 0.0, steps[0])]
+    names += [(f"{a:g}\u2013{b:g} km²", a, b) for a, b in zip(steps, steps[1:])]
+    names.append((f"\u2265 {steps[-1]:g} km²", steps[-1], None))
+    return names, np.searchsorted(np.array(steps) * KM2, area_m2, "right")
+
+
+def _values(lakes: Inventory, k: int, layer: str, kind: str, covered, partner, partner_m2, iou, pieces, whole, size_class) -> dict:
+    height = lakes.elevation_m[k]
+    found = (layer, int(lakes.numbers[k]), kind, lakes.area_m2[k], covered, partner, partner_m2, iou, pieces, whole, size_class, height)
+    values = {name: value if value is None else kind(value) for (name, kind), value in zip(MATCH_FIELDS, found)}
+    return {**values, "elevation_m": None if math.isnan(height) else float(height)}
+
+
+def _write(result: LakeStatistics, report: str, csv: str, json_path: str, title: str) -> None:
+    if json_path:
+        write_json(json_path, result.to_json())
+    if csv:
+        flat = [{k: v for k, v in row.items() if not k.endswith("_interval")} for row in result.rows]
+        for row, full in zip(flat, result.rows):
+            for key in ("recall", "precision"):
+                row[f"{key}_low"], row[f"{key}_high"] = full.get(f"{key}_interval", (None, None))
+        write_csv(
+            csv,
+            flat if result.match is not None else [{k: v for k, v in row.items() if v is not None or k in ("from", "to")} for row in flat],
+        )
+    if report:
+        from .lake_report import lake_report
+
+        lake_report(report, result, title)
+
+
+def _or_none(values: np.ndarray, figure, unit: float = KM2) -> Optional[float]:
+    return float(figure(values)) / unit if len(values) else None
+
+
+def _percent(value: Optional[float]) -> str:
+    return "-" if value is None else f"{100 * value:.2f} %"
+
+
+def _name(source: str) -> str:
+    path, *options = source.split("|")
+    layer = next((o[len("layername=") :] for o in options if o.startswith("layername=")), "")
+    name = os.path.basename(path)
+    return f"{name}, {layer}" if layer and layer != os.path.splitext(name)[0] else name

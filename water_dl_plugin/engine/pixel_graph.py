@@ -1,0 +1,162 @@
+"""Random forests and support vector machines as ONNX graphs, made node by node. Nothing here knows how they were trained.
+
+`TreeEnsembleRegressor` (ai.onnx.ml) does the work of a forest; for the machines plain matrix products do, line by line in a `Scan`.
+"""
+
+from __future__ import annotations
+
+import io
+import warnings
+import numpy as np
+import torch
+from onnx import ModelProto, TensorProto, compose, helper, load_model_from_string, numpy_helper
+from torch import nn
+
+from .normalise import Normalisation
+from .onnx_export import OPSET, InGraph
+
+IR = 8  # that of opset 17, see `onnx_export.OPSET`
+TREES_AT_ONCE = 10  # of one operator: so many stay in the processor's cache while all pixels pass through them
+
+
+def forest(trees: list, columns: list) -> tuple[list, list]:
+    """Nodes and constants from `lines` `(lines, cols, bands)` to `values` `(lines * cols, channels)`, the mean vote of all trees.
+
+    `trees` are scikit-learn's (`estimator.tree_`); `columns`: for each channel the number of its class within them, None for a class that
+    they don't know. Pixels are float32 and thresholds float64 there: x <= t is the same as x <= (the largest float32 not above t).
+    """
+    nodes = [helper.make_node("Reshape", ["lines", "flat"], ["pixels"])]
+    sums = []
+    for start in range(0, len(trees), TREES_AT_ONCE):
+        sums.append(f"votes{start}")
+        attributes = _ensemble(trees[start : start + TREES_AT_ONCE], columns, len(trees))
+        nodes.append(helper.make_node("TreeEnsembleRegressor", ["pixels"], sums[-1:], domain="ai.onnx.ml", **attributes))
+    nodes.append(helper.make_node("Sum", sums, ["votes"]))
+    nodes.append(helper.make_node("Clip", ["votes", "zero", "one"], ["values"]))  # a sum of 150 float32 may be 1.0000001
+    bands = trees[0].n_features
+    return nodes, [_constant("flat", [-1, bands], np.int64), _constant("zero", 0), _constant("one", 1)]
+
+
+def _ensemble(trees: list, columns: list, total: int) -> dict:
+    """Attributes of a TreeEnsembleRegressor over some of the `total` trees."""
+    every: dict[str, list] = {}
+    for number, tree in enumerate(trees):
+        leaf = tree.children_left < 0
+        votes = tree.value[:, 0, :] / tree.value[:, 0, :].sum(axis=1, keepdims=True) / total  # counts before scikit-learn 1.3, shares since
+        known = [(channel, column) for channel, column in enumerate(columns) if column is not None]
+        count, leaves = tree.node_count, np.flatnonzero(leaf)
+        for key, numbers in (
+            ("nodes_treeids", np.full(count, number)), ("nodes_nodeids", np.arange(count)),
+            ("nodes_featureids", np.where(leaf, 0, tree.feature)), ("nodes_values", np.where(leaf, 0, below(tree.threshold))),
+            ("nodes_modes", np.where(leaf, "LEAF", "BRANCH_LEQ")), ("nodes_truenodeids", np.where(leaf, 0, tree.children_left)),
+            ("nodes_falsenodeids", np.where(leaf, 0, tree.children_right)),
+            ("target_treeids", np.full(len(leaves) * len(known), number)), ("target_nodeids", leaves.repeat(len(known))),
+            ("target_ids", np.tile([channel for channel, _ in known], len(leaves))),
+            ("target_weights", votes[leaves][:, [column for _, column in known]].ravel()),
+        ):  # fmt: skip
+            every.setdefault(key, []).extend(numbers.tolist())
+    return {**every, "n_targets": len(columns), "aggregate_function": "SUM", "post_transform": "NONE"}
+
+
+def below(numbers: np.ndarray) -> np.ndarray:
+    """The largest float32 that is not above each float64."""
+    near = numbers.astype(np.float32)
+    return np.where(near > numbers, np.nextafter(near, np.float32(-np.inf)), near)
+
+
+def machines(vectors: np.ndarray, weights: np.ndarray, gamma: float, slopes: np.ndarray, shifts: np.ndarray) -> tuple[list, list]:
+    """Nodes and constants from `lines` `(lines, cols, bands)` to `values` `(lines, cols, channels)`, probabilities of rbf machines.
+
+    `vectors` `(S, bands)`: the support vectors of all machines; `weights` `(S, channels)`: 0 where it is none of that machine; the
+    probability is sigmoid(slope * sum_s weight_s * exp(-gamma |x - s|^2) + shift), divided by the sum over the channels if there are several.
+    The kernel of one line of pixels with all vectors is in memory at a time, whatever the window: so the loop over lines.
+    """
+    channels = weights.shape[1]
+    # -gamma |x - s|^2 = [x, |x|^2] @ [2 gamma s, -gamma] - gamma |s|^2: one matrix product for all pairs
+    matrix = np.concatenate([2 * gamma * vectors.T, np.full((1, len(vectors)), -gamma)])
+    inside = [
+        helper.make_node("ReduceSumSquare", ["line"], ["square"], axes=[1], keepdims=1),
+        helper.make_node("Concat", ["line", "square"], ["wide"], axis=1),
+        helper.make_node("Gemm", ["wide", "matrix", "bias"], ["exponent"]),
+        helper.make_node("Exp", ["exponent"], ["kernel"]),
+        helper.make_node("MatMul", ["kernel", "weights"], ["product"]),
+        helper.make_node("Add", ["product", "shifts"], ["logits"]),
+    ]
+    body = helper.make_graph(
+        inside, "line", [helper.make_tensor_value_info("line", TensorProto.FLOAT, [None, vectors.shape[1]])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None, channels])],
+    )  # fmt: skip
+    nodes = [
+        helper.make_node("Scan", ["lines"], ["all"], body=body, num_scan_inputs=1),
+        helper.make_node("Sigmoid", ["all"], ["each"] if channels > 1 else ["values"]),
+    ]
+    constants = [
+        _constant("matrix", matrix), _constant("bias", -gamma * (vectors**2).sum(axis=1)), _constant("weights", weights * slopes),
+        _constant("shifts", shifts),
+    ]  # fmt: skip
+    if channels > 1:
+        nodes.append(helper.make_node("ReduceSum", ["each", "last"], ["sum"], keepdims=1))
+        nodes.append(helper.make_node("Max", ["sum", "least"], ["whole"]))  # no machine claims the pixel at all: 0, not NaN
+        nodes.append(helper.make_node("Div", ["each", "whole"], ["values"]))
+        constants += [_constant("last", [-1], np.int64), _constant("least", 1e-30)]
+    return nodes, constants
+
+
+def image_model(nodes: list, constants: list, bands: int, channels: int, normalisation: Normalisation, window: int = 0) -> bytes:
+    """The graph around `forest` or `machines`: `image` `(n, bands, rows, cols)` -> `probability` `(n, channels, rows, cols)`.
+
+    A normalisation that is not linear goes into the graph, as `onnx_export` does it. `window` > 0: for Deepness and GeoDeep, with windows
+    of that size only, pixels / 255, all normalisation inside, and two channels for two classes (see `onnx_export.Portable`).
+    """
+    before = [InGraph(normalisation)] if normalisation.scheme != "none" and (window or not normalisation.linear) else []
+    before = [*([_Times255()] if window else []), *before]
+    given = "normalised" if before else "image"
+    out = ["probability"] if not window or channels > 1 else ["single"]
+    around = [
+        helper.make_node("Transpose", [given], ["pixelwise"], perm=[0, 2, 3, 1]),
+        helper.make_node("Shape", ["pixelwise"], ["shape"]),
+        helper.make_node("Slice", ["shape", "two", "four"], ["line_shape"]),
+        helper.make_node("Concat", ["any", "line_shape"], ["lines_shape"], axis=0),
+        helper.make_node("Reshape", ["pixelwise", "lines_shape"], ["lines"]),
+        *nodes,
+        helper.make_node("Slice", ["shape", "nought", "three"], ["image_shape"]),
+        helper.make_node("Concat", ["image_shape", "channels"], ["values_shape"], axis=0),
+        helper.make_node("Reshape", ["values", "values_shape"], ["placed"]),
+        helper.make_node("Transpose", ["placed"], out, perm=[0, 3, 1, 2]),
+    ]
+    numbers = {"nought": 0, "two": 2, "three": 3, "four": 4, "any": -1, "channels": channels}
+    constants = [*constants, *(_constant(name, [number], np.int64) for name, number in numbers.items())]
+    if out == ["single"]:
+        around += [helper.make_node("Sub", ["certain", "single"], ["other"]), helper.make_node("Concat", ["other", "single"], ["probability"], axis=1)]
+        constants.append(_constant("certain", 1))
+        channels = 2
+    rows, cols = (window, window) if window else ("rows", "columns")
+    graph = helper.make_graph(
+        around, "pixels", [helper.make_tensor_value_info(given, TensorProto.FLOAT, ["batch", bands, rows, cols])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, ["batch", channels, rows, cols])], constants,
+    )  # fmt: skip
+    domains = [helper.make_opsetid("", OPSET), helper.make_opsetid("ai.onnx.ml", 1)]
+    model = helper.make_model(graph, opset_imports=domains, ir_version=IR, producer_name="Water DL")
+    if before:
+        model = compose.merge_models(_exported(nn.Sequential(*before), bands, rows, cols), model, io_map=[("normalised", "normalised")])
+    return model.SerializeToString()
+
+
+class _Times255(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return 255 * x
+
+
+def _exported(module: nn.Module, bands: int, rows, cols) -> ModelProto:
+    buffer, axes = io.BytesIO(), {0: "batch", **({} if isinstance(rows, int) else {2: rows, 3: cols})}
+    example = torch.zeros(1, bands, *((rows, cols) if isinstance(rows, int) else (8, 8)))
+    with warnings.catch_warnings(), torch.no_grad():
+        warnings.simplefilter("ignore")  # as in `onnx_export.write`
+        torch.onnx.export(module, (example,), buffer, dynamo=False, opset_version=OPSET, input_names=["image"], output_names=["normalised"], dynamic_axes={"image": axes, "normalised": axes})  # fmt: skip
+    model = load_model_from_string(buffer.getvalue())
+    model.ir_version = IR
+    return model
+
+
+def _constant(name: str, numbers, dtype=np.float32) -> TensorProto:
+    return numpy_helper.from_array(np.asarray(numbers, dtype), name)

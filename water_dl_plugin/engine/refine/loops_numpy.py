@@ -1,0 +1,89 @@
+"""What `loops_numba.py` does, in NumPy and SciPy: for machines without numba. The same names, arguments and results."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy import ndimage, sparse
+
+_CHUNK = 1 << 15  # pixels worked on at once: their arrays stay in the processor's cache
+
+
+def embed(bands, where, cols, start, stop, origin_x, origin_y, scale, primes, ids, weights):
+    """As in `loops_numba`."""
+    d = len(scale)
+    mixers = primes * primes[::-1]
+    listed, counts = [], [0]
+    for first in range(start, stop, _CHUNK):
+        place = np.arange(first, min(first + _CHUNK, stop)) if len(where) == 0 else where[first : min(first + _CHUNK, stop)]
+        features = [place % cols + origin_x, place // cols + origin_y, *(band[place] for band in bands)]
+        elevated = np.empty((len(place), d + 1), np.float32)
+        above = np.zeros(len(place))
+        for j in range(d, 0, -1):
+            value = features[j - 1] * scale[j - 1]
+            elevated[:, j] = above - j * value
+            above += value
+        elevated[:, 0] = above
+        base = np.floor(elevated / (d + 1) + 0.5)
+        off, excess = elevated - base * (d + 1), base.sum(axis=1).astype(np.int64)
+        order = np.argsort(-off, axis=1)  # order[:, r]: the coordinate with rank r
+        off, base = np.take_along_axis(off, order, 1), np.take_along_axis(base, order, 1)
+        wrapped = np.arange(d + 1) + excess[:, None]
+        turn = (wrapped < 0).astype(np.int64) - (wrapped > d)
+        base, off = base + turn, off - turn * (d + 1)
+        back = (np.arange(d + 1) - excess[:, None]) % (d + 1)
+        order, off, base = (np.take_along_axis(a, back, 1) for a in (order, off, base))
+        known = primes[order]
+        key = np.empty((len(place), d + 1), np.uint64)
+        key[:, 0] = (known * (base * (d + 1)).astype(np.int64).astype(np.uint64)).sum(axis=1)
+        key[:, 1:] = primes.sum() - np.uint64(d + 1) * known[:, :0:-1]
+        np.cumsum(key, axis=1, out=key)
+        weight = weights[first : first + len(place)]
+        weight[:, 1:] = (off[:, :0:-1] * np.float32(-1) + off[:, -2::-1]) / np.float32(d + 1)
+        weight[:, 0] = 1 + (off[:, -1] - off[:, 0]) / np.float32(d + 1)
+        _, sample, inverse = np.unique((key * mixers).sum(axis=1), return_index=True, return_inverse=True)
+        ids[first : first + len(place), 0] = inverse + counts[-1]
+        listed.append(key[sample])
+        counts.append(counts[-1] + len(sample))
+    unique, vertex = np.unique(np.concatenate(listed).ravel(), return_inverse=True)
+    vertex = vertex.reshape(-1, d + 1).astype(np.int32)
+    for first in range(start, stop, _CHUNK):
+        end = min(first + _CHUNK, stop)
+        ids[first:end] = vertex[ids[first:end, 0]]
+    return unique
+
+
+def join(parts_keys, offsets):
+    unique, new_ids = np.unique(parts_keys, return_inverse=True)
+    return unique, new_ids.astype(np.int32), None, None, None
+
+
+def rename(ids, start, stop, new_ids, offset):
+    for first in range(start, stop, _CHUNK):
+        end = min(first + _CHUNK, stop)
+        ids[first:end] = new_ids[ids[first:end] + offset]
+
+
+def neighbours(unique, steps, keys, table, shift, start, stop, result):
+    for j, step in enumerate(steps):
+        for side, wanted in enumerate((unique[start:stop] + step, unique[start:stop] - step)):
+            at = np.minimum(np.searchsorted(unique, wanted), len(unique) - 1)
+            result[j, start:stop, side] = np.where(unique[at] == wanted, at, len(unique))
+
+
+def matrix(ids, weights, start, stop, vertices):
+    """Pixels `start..stop` times vertices, as a sparse matrix that shares the arrays."""
+    width = ids.shape[1]
+    pointers = np.arange(stop - start + 1, dtype=np.int32) * np.int32(width)
+    return sparse.csr_matrix((weights[start:stop].ravel(), ids[start:stop].ravel(), pointers), shape=(stop - start, vertices))
+
+
+def blur(vertices, pairs, start, stop, result):
+    result[start:stop] = vertices[start:stop] + np.float32(0.5) * (vertices[pairs[start:stop, 0]] + vertices[pairs[start:stop, 1]])
+
+
+def smooth(image, taps, first, last, result):
+    radius = len(taps) - 1
+    low, high = max(first - radius, 0), min(last + radius, len(image))
+    kernel = np.concatenate([taps[:0:-1], taps])
+    rows = ndimage.correlate1d(image[low:high], kernel, axis=0, mode="constant")[first - low : last - low]
+    ndimage.correlate1d(rows, kernel, axis=1, mode="constant", output=result[first:last])
