@@ -1,4 +1,5 @@
-"""The default training recipe on real chips, beside two water indices, on places that it has not seen: `make accuracy`.
+"""The default training recipe on real chips, beside random forest, support vector machine and two water indices, on places that none has
+seen: `make accuracy`.
 
 182 chips (128 x 128 px, bands 1 to 7) of 31 places; labels are noisy. Each place is held out once: three folds, of which the first is
 one river with half of all chips. In each fold other whole places validate. Training, model file and mapping are the engine's own:
@@ -8,11 +9,12 @@ of all held-out chips; the indices are judged on the same pixels.
 MNDWI > 0: (green - swir1) / (green + swir1). NDWI: (green - nir) / (green + nir), cut by Otsu's method (one threshold for all
 held-out pixels, histogram of 256 bins). Reflectances below 0 count as 0 in the indices.
 
-Other settings than the defaults: `make accuracy ARGS='epochs=10 loss=lovasz'`. Results also go to benchmarks/out/accuracy.json.
+Other settings than the defaults: `make accuracy ARGS='epochs=10 loss=lovasz'`; one baseline alone: `ARGS=architecture=svm`. Results also go to benchmarks/out/accuracy.json.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import shutil
@@ -26,7 +28,7 @@ sys.path.insert(0, ROOT)
 
 import chips12  # noqa: E402
 
-from water_dl_plugin.engine import metrics, train  # noqa: E402
+from water_dl_plugin.engine import metrics, nets, train  # noqa: E402
 from water_dl_plugin.engine.backends import OnnxModel  # noqa: E402
 from water_dl_plugin.engine.config import params  # noqa: E402
 from water_dl_plugin.engine.infer import predict  # noqa: E402
@@ -53,15 +55,19 @@ def main() -> int:
     shutil.rmtree(work, ignore_errors=True)
     folder = os.path.join(work, "chips")
     chips12.write(folder, data)
-    probability = np.zeros(data.water.shape, np.float32)
-    runs = []
-    for k in range(FOLDS):
-        runs.append(one_fold(folder, data, fold == k, config, os.path.join(work, f"fold{k}.onnx"), probability, f"Fold {k + 1} of {FOLDS}"))
+    probability, runs = {}, {}
+    for name in (config.architecture, *(nets.TRAINERS if config.architecture not in nets.TRAINERS else ())):
+        title = name if name in nets.TRAINERS else f"{name} / {config.encoder}"
+        own = dataclasses.replace(config, architecture=name, **({"stages": "", "initial_weights": ""} if name in nets.TRAINERS else {}))
+        probability[title], runs[title] = np.zeros(data.water.shape, np.float32), []
+        for k in range(FOLDS):
+            model, told = os.path.join(work, f"{name}{k}.onnx"), f"{title}, fold {k + 1} of {FOLDS}"
+            runs[title].append(one_fold(folder, data, fold == k, own, model, probability[title], told))
 
     ndwi, mndwi = index(data, NIR), index(data, SWIR1)
     otsu = otsu_threshold(ndwi[data.valid])
     methods = {
-        f"{config.architecture} / {config.encoder}": probability >= 0.5,
+        **{title: chance >= 0.5 for title, chance in probability.items()},
         "MNDWI > 0": mndwi > 0,
         f"NDWI > {otsu:.3f} (Otsu)": ndwi > otsu,
     }
@@ -105,7 +111,10 @@ def one_fold(folder: str, data, test: np.ndarray, config: TrainConfig, model: st
     counts = {part: sum(c.split == part for c in manifest.chips) for part in ("train", "validation", "test")}
     print(f"\n{title}: {', '.join(f'{n} chips {part}' for part, n in counts.items())}", flush=True)
     run = train.train(
-        folder, model, config, lambda _, message="": print(f"  {message}", flush=True) if message.startswith("Epoch") else None
+        folder,
+        model,
+        config,
+        lambda _, message="": print(f"  {message}", flush=True) if message.startswith(("Epoch", "Pixels", "accuracy")) else None,
     )
     network = OnnxModel(model, config.device, config.threads)
     for i in np.flatnonzero(test):

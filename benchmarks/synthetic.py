@@ -147,6 +147,10 @@ def paint(rng: np.random.Generator, inside: np.ndarray, setting: Setting) -> tup
     land += (_column(PLANTS) - land) * _step(-cover, 1.0, 0.35) * 0.8
     rough = 0.35 + 0.65 * _step(fractal(rng, size, 2.4), 0, 1.0)  # fine sediment here, boulders there
     land *= np.exp(rough * (0.17 * fractal(rng, size, 1.8, longest=60) + 0.10 * fractal(rng, size, 0.4, longest=8)))
+    land *= rng.uniform(0.5, 1.1)  # dark schist to pale granite
+    land *= 1 - 0.5 * ndimage.gaussian_filter(
+        (dry < 2 + 2 * fractal(rng, size, 2.0, longest=60)).astype(float), 0.7
+    )  # wet ground at the shore
     land += (_column(SNOW) - land) * _step(fractal(rng, size, 2.4), 2.0, 0.08)
 
     sun = np.deg2rad(rng.uniform(0, 360))
@@ -183,6 +187,7 @@ def _lakes(rng: np.random.Generator, inside: np.ndarray, land: np.ndarray, muddy
     water = _column(CLEAR) + (_column(MILKY) - _column(CLEAR)) * milk_here
     water += (_column(MUDDY) - water) * mud_here
     water *= 1 + 0.03 * fractal(rng, size, 0.8, longest=12)  # ripples
+    water += 0.05 * _step(fractal(rng, size, 2.4), 1.2, 0.6) * (1 + 0.2 * fractal(rng, size, 1.0, longest=10))  # wind-roughened: glint
     depth = np.maximum(inside, 0) / rng.uniform(3, 10, count + 1)[near]  # shallows reach 3 to 10 px (1.5 to 5 m) from the shore
     ground = np.exp(-depth - 3 * milk_here) * _column((0.5, 0.6, 0.6, 0.10))  # water absorbs the near infrared within decimetres
     return water + land * ground * 0.7

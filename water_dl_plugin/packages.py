@@ -38,13 +38,14 @@ PROTECTED = (
 
 @dataclass(frozen=True)
 class Package:
-    """A line of the table: distribution and module `name`, lower bound, purpose, and its name with CUDA where it differs."""
+    """A line of the table: distribution `name`, lower bound, purpose; with CUDA and as a module it has another name where one is given."""
 
     name: str
     minimum: str
     purpose: str
     why: str
     cuda: str = ""
+    module: str = ""
 
     def requirement(self, device: str = "cpu") -> str:
         return f"{self.cuda if device == 'cuda' and self.cuda else self.name}>={self.minimum}"
@@ -59,8 +60,7 @@ TABLE = (
     Package("safetensors", "0.4", "train", "keeps weights to go on training from"),
     Package("scipy", "1.7", "refine", "filters and sparse products of the refinement"),
     Package("numba", "0.57", "fast", "compiles the loops of the refinement"),
-    Package("scikit-learn", "1.1", "baselines", "trains random forests and support vector machines"),
-    Package("skl2onnx", "1.14", "baselines", "writes them as model files"),
+    Package("scikit-learn", "1.1", "baselines", "trains random forests and support vector machines", module="sklearn"),
 )
 PURPOSES = {
     "run": "applying models", "report": "reports", "train": "training", "refine": "refining maps", "fast": "speed",
@@ -175,7 +175,7 @@ def _table(purposes) -> list:
 
 
 def _present(item: Package) -> bool:
-    spec = importlib.util.find_spec(item.name)
+    spec = importlib.util.find_spec(item.module or item.name)
     if spec is None or spec.origin is None:  # no origin: a folder left over from an uninstalled package
         return False
     versions = [found for found in map(_version, filter(None, (item.name, item.cuda))) if found]

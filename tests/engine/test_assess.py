@@ -14,7 +14,7 @@ from tests.helpers import box, load_json, utm, write_layer, write_raster
 from water_dl_plugin.engine import assess as module
 from water_dl_plugin.engine.assess import assess
 from water_dl_plugin.engine.errors import ConfigError, GridMismatchError, LabelError, OutputError, RasterError, WaterError
-from water_dl_plugin.engine.mapping import CLASSES_KEY
+from water_dl_plugin.engine.maps import CLASSES_KEY
 from water_dl_plugin.engine.raster import Grid
 from water_dl_plugin.engine.settings import AssessConfig
 

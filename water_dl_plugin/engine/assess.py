@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
@@ -14,10 +13,9 @@ import numpy as np
 from . import classes as map_classes
 from . import metrics
 from .classes import MapClass
-from .config import parse_json
-from .errors import ConfigError, GridMismatchError, LabelError
+from .errors import ConfigError, LabelError
 from .labels import Area, Shapes, VectorLabels, open_labels
-from .mapping import CLASSES_KEY
+from .maps import BLOCK, CLASSES_KEY, open_map
 from .progress import Progress, silent
 from .raster import Raster, writable
 from .report_pages import assessment_report
@@ -25,7 +23,6 @@ from .settings import AssessConfig
 from .tables import write_csv, write_json
 from .windows import blocks
 
-BLOCK = 1024
 MANY_UNITS = 20_000
 
 
@@ -99,7 +96,7 @@ def assess(
         writable(wanted)
     with Raster(path) as raster:
         tags = raster.tags()
-        reader = _reader(raster, config, tags)
+        reader = open_map(raster, config.classes, config.threshold)
         labels = open_labels(truth, config.class_field, config.buffer)
         unknown = _match(labels, reader.classes, config)
         if unknown:
@@ -110,7 +107,7 @@ def assess(
         limits = Area(area, raster.grid) if area else None
         count = len(reader.classes)
         matrix, areas, whole = np.zeros((count, count), np.int64), np.zeros((count, 2)), np.zeros(count)
-        units, curve, unmapped = {}, reader.curve(positive), 0
+        units, curve, unmapped = {}, metrics.ProbabilityCurve() if reader.probabilities else None, 0
         shapes = (
             Shapes(truth, raster.grid.crs, config.class_field, config.buffer)
             if isinstance(labels, VectorLabels) and config.unlabelled == "ignored"
@@ -123,7 +120,7 @@ def assess(
             known = labels.read(grid).astype(np.int16) - 1
             if limits is not None:
                 known[~limits(window)] = -1
-            guess, chance = reader.read(window)
+            guess, chances = reader.read(window)
             size = raster.grid.areas_m2(window)
             whole += np.bincount(guess[guess >= 0], size[guess >= 0], minlength=count)
             both = (known >= 0) & (guess >= 0)
@@ -134,7 +131,7 @@ def assess(
             areas[:, 0] += np.bincount(known[both], size[both], minlength=count)
             areas[:, 1] += np.bincount(guess[both], size[both], minlength=count)
             if curve is not None:
-                curve.update(chance[both], (known[both] == positive).astype(np.uint8))
+                curve.update(chances[positive][both], (known[both] == positive).astype(np.uint8))
             if shapes is not None and len(shapes) <= MANY_UNITS:
                 _by_unit(units, shapes.burn(grid, range(1, len(shapes) + 1), np.int32)[both], known[both], guess[both], count)
     if matrix.sum() == 0:
@@ -160,127 +157,6 @@ def _by_unit(units: dict, burnt, known, guess, count: int) -> None:
     for cell, number in zip(cells.tolist(), pixels.tolist()):
         unit, place = divmod(cell, count * count)
         units.setdefault(unit, np.zeros((count, count), np.int64))[divmod(place, count)] += number
-
-
-class _Classes:
-    """A class raster: values to class indices."""
-
-    threshold = None
-
-    def __init__(self, raster: Raster, classes: tuple):
-        self._raster, self.classes = raster, classes
-        self._lookup = np.full(256, -1, np.int16)
-        for i, c in enumerate(classes):
-            self._lookup[c.value] = i
-
-    def read(self, window):
-        pixels, valid = self._raster.read(window)
-        inside = valid[0] & (pixels[0] >= 0) & (pixels[0] <= 255) & (pixels[0] == np.rint(pixels[0]))
-        return np.where(inside, self._lookup[np.where(inside, pixels[0], 0).astype(np.uint8)], -1), None
-
-    def curve(self, positive: int):
-        return None
-
-
-class _Probabilities:
-    """A probability raster: one band (class 1 from the threshold on), or one per class."""
-
-    def __init__(self, raster: Raster, classes: tuple, threshold: float):
-        self._raster, self.classes, self.threshold, self._positive = raster, classes, threshold, 1
-
-    def read(self, window):
-        pixels, valid = self._raster.read(window)
-        ok = valid.all(axis=0)
-        if ok.any() and (pixels[:, ok].min() < -1e-3 or pixels[:, ok].max() > 1 + 1e-3):
-            raise GridMismatchError(
-                f"{self._raster.path} holds values outside 0..1: it is no probability raster.",
-                "Choose a class raster, or scale the probabilities to 0..1.",
-            )
-        if len(pixels) == 1:
-            pixels = np.stack([1 - pixels[0], pixels[0]])
-        return np.where(ok, map_classes.classify(pixels, self.threshold), -1).astype(np.int16), pixels[self._positive]
-
-    def curve(self, positive: int):
-        self._positive = positive
-        return metrics.ProbabilityCurve()
-
-
-def _reader(raster: Raster, config: AssessConfig, tags: dict):
-    """Is it a class or a probability raster, and which classes has it?
-
-    Floating-point numbers are probabilities, except in one band of whole numbers beyond 1: such a raster is a class raster that some
-    calculator wrote. Whole-number types are classes.
-    """
-    probabilities = raster.dtype.kind == "f" and not (len(raster.bands) == 1 and _whole_numbers(raster))
-    named = _named(config.classes, probabilities)
-    if not named and CLASSES_KEY in tags:
-        try:
-            named = map_classes.from_json(parse_json(tags[CLASSES_KEY], "The raster's classes"))
-        except (ConfigError, KeyError, TypeError, ValueError):
-            named = ()  # someone edited the metadata: go on with the values alone
-    if probabilities:
-        named = named or map_classes.make(("other", "water")) if len(raster.bands) == 1 else named
-        if len(named) != max(len(raster.bands), 2):
-            raise ConfigError(
-                f"The probability raster has {len(raster.bands)} bands; the names of its classes are not known.",
-                "Name them in the classes field, in order.",
-            )
-        threshold = config.threshold if config.threshold is not None else _threshold(tags)
-        return _Probabilities(raster, named, threshold)
-    if len(raster.bands) != 1:
-        raise ConfigError(
-            f"{raster.path} has {len(raster.bands)} bands: it is neither a class nor a probability raster.",
-            "Choose the output of classifyraster.",
-        )
-    return _Classes(raster, named or _found(raster))
-
-
-def _whole_numbers(raster: Raster) -> bool:
-    """Are all pixels whole numbers, and one beyond 1? Real probabilities show in the first block that holds data."""
-    beyond = False
-    for window in blocks(raster.grid.width, raster.grid.height, BLOCK):
-        pixels, valid = raster.read(window)
-        values = pixels[valid]
-        if not np.array_equal(values, np.rint(values)):
-            return False
-        beyond |= bool(values.size and values.max() > 1)
-    return beyond
-
-
-def _threshold(tags: dict) -> float:
-    try:
-        found = float(tags.get("WATERDL_THRESHOLD", ""))
-    except ValueError:
-        return 0.5
-    return found if 0 <= found <= 1 else 0.5
-
-
-def _named(text: str, probabilities: bool) -> tuple[MapClass, ...]:
-    """Classes out of 'land=0, water=1' or 'land, water'. The bands of probabilities are in the order of the values."""
-    result = []
-    for i, item in enumerate(t.strip() for t in text.split(",") if t.strip()):
-        name, _, value = (t.strip() for t in item.partition("="))
-        if not name or not re.fullmatch(r"[0-9]{0,3}", value) or int(value or i) > 254:
-            raise ConfigError(f"The class {item[:40]!r} can't be understood.", "Write 'land=0, water=1'.")
-        result.append(MapClass(int(value or i), name, map_classes.colour_of(name, i)))
-    if len({c.value for c in result}) < len(result) or len({c.name for c in result}) < len(result):
-        raise ConfigError(f"The classes {text[:100]!r} name one twice.", "Write 'land=0, water=1'.")
-    return tuple(sorted(result, key=lambda c: c.value) if probabilities else result)
-
-
-def _found(raster: Raster) -> tuple[MapClass, ...]:
-    """Classes of a raster that names none: category names if there are any, else the values themselves."""
-    values: set = set()
-    for window in blocks(raster.grid.width, raster.grid.height, 2048):
-        pixels, valid = raster.read(window)
-        values |= {int(v) if v == int(v) else v for v in np.unique(pixels[valid]).tolist()}
-        if len(values) > 255 or any(not 0 <= v <= 254 for v in values):
-            raise ConfigError(f"{raster.path} is no class raster: it has values beyond 0 to 254.", "Choose the output of classifyraster.")
-    names = raster.categories()
-    return tuple(
-        MapClass(v, names[v] if v < len(names) and names[v] else str(v), map_classes.colour_of(names[v] if v < len(names) else str(v), i))
-        for i, v in enumerate(sorted(values))
-    )
 
 
 def _match(labels, classes: tuple, config: AssessConfig) -> list[str]:

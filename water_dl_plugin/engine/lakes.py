@@ -11,16 +11,16 @@ from typing import Any, Optional
 import numpy as np
 
 from . import inventory
-from .errors import ConfigError, LabelError
+from .errors import LabelError
 from .inventory import Inventory
-from .lake_match import Match, areas, match, scores
+from .lake_match import Match, areas, match
+from .lake_tables import KM2, size_class, size_classes, table, write_table
 from .overlay import overlay
 from .progress import Progress, part, silent
 from .raster import writable
 from .settings import LakesConfig
-from .tables import write_csv, write_json
+from .tables import write_json
 
-KM2 = 1e6
 INSIDE = 0.5  # a lake belongs to the area of interest with at least half of its area
 MATCH_FIELDS = (
     ("layer", str), ("number", int), ("match", str), ("area_m2", float), ("covered", float), ("partner", int), ("partner_m2", float),
@@ -52,8 +52,8 @@ class LakeStatistics:
         found.update(MEAN_KM2=_or_none(size, np.mean), MEDIAN_KM2=_or_none(size, np.median), LARGEST_KM2=_or_none(size, np.max))
         if self.match is not None:
             reference = self.reference.area_m2
-            names = ("found", "missed", "false", "split", "merged", "merging", "whole", "recall", "precision", "f1")
-            found.update({name.upper(): row[name] for name in names}, REFERENCE_COUNT=row["reference_number"])
+            names = ("found", "missed", "split", "merged", "merging", "whole", "recall", "precision", "f1")
+            found.update({name.upper(): row[name] for name in names}, FALSE_LAKES=row["false"], REFERENCE_COUNT=row["reference_number"])
             found.update({name.upper(): value for name, value in self.agreement.items()}, REFERENCE_AREA_KM2=row["reference_area_km2"])
             found["SMALLEST_WHOLE_M2"] = _or_none(reference[self.match.whole & self.counted_reference], np.min, 1)
             found["LARGEST_MISSED_M2"] = _or_none(reference[~self.match.found & self.counted_reference], np.max, 1)
@@ -68,7 +68,7 @@ class LakeStatistics:
         if self.match is not None:
             told.append(
                 f"Inventory: {number['REFERENCE_COUNT']} lakes, {number['REFERENCE_AREA_KM2']:.6g} km²: {number['FOUND']} found "
-                f"({number['WHOLE']} whole, {number['SPLIT']} split, {number['MERGED']} merged), {number['MISSED']} missed; {number['FALSE']} false lakes"
+                f"({number['WHOLE']} whole, {number['SPLIT']} split, {number['MERGED']} merged), {number['MISSED']} missed; {number['FALSE_LAKES']} false lakes"
             )
             told.append(", ".join(f"{name.lower()} {_percent(number[name])}" for name in ("RECALL", "PRECISION", "F1", "IOU", "AREA_BIAS")))
             small = number["SMALLEST_WHOLE_M2"]
@@ -86,7 +86,7 @@ class LakeStatistics:
 
         `match` is found, split, merged or missed for the inventory (a lake that is both merged and split is merged), right, merging or
         false for the map. Reference: `covered` by the map; map: `covered` by the inventory. `partner` is the other one's number."""
-        found, (names, size) = self.match, _size_classes(self.config, self.reference.area_m2)
+        found, names, size = self.match, size_classes(self.config), size_class(self.config, self.reference.area_m2)
         for k in np.flatnonzero(self.counted_reference):
             kind = "missed" if not found.found[k] else "merged" if found.merged[k] else "split" if found.split[k] else "found"
             p = found.partner[k]
@@ -94,7 +94,7 @@ class LakeStatistics:
             yield self.reference.geometries[k], _values(
                 self.reference, k, "reference", kind, found.covered[k], *partner, found.iou[k], found.pieces[k], found.whole[k], names[size[k]][0]
             )  # fmt: skip
-        names, size = _size_classes(self.config, self.lakes.area_m2)
+        size = size_class(self.config, self.lakes.area_m2)
         for k in np.flatnonzero(self.counted):
             kind = "false" if not found.right[k] else "merging" if found.merging[k] else "right"
             yield (
@@ -112,7 +112,7 @@ def lake_statistics(
     `dem` is an elevation raster in m; `area` a polygon layer: a lake counts when at least half of it lies inside, and counts as a whole.
     Raises `LabelError` when layers can't be read, lie apart or lack a CRS, `ConfigError` for limits that don't rise.
     """
-    limits(config)
+    size_classes(config)
     for wanted in filter(None, (report, csv, json_path)):
         writable(wanted)
     lakes = _read(path, "lakes", config, config.elevation_field, part(progress, 0, 0.15))
@@ -138,7 +138,7 @@ def lake_statistics(
         _limit(result, area, part(progress, 0.5, 0.6))
     if other is not None:
         _compare(result, bool(area), part(progress, 0.6, 0.95))
-    _tables(result)
+    result.rows, result.cross = table(lakes, result.counted, config, other, result.counted_reference, result.match)
     result.notes = [*(f"Lakes: {n}" for n in lakes.notes), *(f"Inventory: {n}" for n in (other.notes if other else ())), *result.notes]
     if not result.counted.any():
         result.notes.append(
@@ -149,20 +149,6 @@ def lake_statistics(
         progress(0.95, f"Warning: {note}")
     _write(result, report, csv, json_path, title or f"Lakes of {_name(path)}")
     return result
-
-
-def limits(config: LakesConfig) -> list[float]:
-    """Limits of the size classes in km2. Raises `ConfigError` unless they are positive and rise."""
-    try:
-        found = [float(token) for token in config.size_limits.replace(";", ",").split(",") if token.strip()]
-    except ValueError:
-        found = []
-    if not found or min(found) <= 0 or not math.isfinite(sum(found)) or any(b <= a for a, b in zip(found, found[1:])):
-        raise ConfigError(
-            f"The limits of the size classes {config.size_limits[:80]!r} are no positive, rising numbers.",
-            "Write km² with a point, separated by commas: '0.001, 0.01, 0.1, 1, 10'.",
-        )
-    return found
 
 
 def _read(source: str, what: str, config: LakesConfig, elevation: str, progress: Progress) -> Inventory:
@@ -215,108 +201,18 @@ def _compare(result: LakeStatistics, limited: bool, progress: Progress) -> None:
     result.agreement = areas(result.match, reference.area_m2, lakes.area_m2, result.counted_reference, result.counted)
 
 
-def _tables(result: LakeStatistics) -> None:
-    """Rows for all lakes, for each size class and, where elevations are known, for each band."""
-    lakes, other, config = result.lakes, result.reference, result.config
-    names, size = _size_classes(config, lakes.area_m2)
-    other_size = _size_classes(config, other.area_m2)[1] if other else None
-    result.rows = [_row(result, "all", "all lakes", None, None, result.counted, result.counted_reference)]
-    for k, (name, low, high) in enumerate(names):
-        result.rows.append(
-            _row(result, "size class", name, low, high, result.counted & (size == k), _and(result.counted_reference, other_size, k))
-        )
-    band = np.floor(lakes.elevation_m / config.band_height)
-    other_band = np.floor(other.elevation_m / config.band_height) if other else None
-    bands = [band[result.counted], *([other_band[result.counted_reference]] if other else [])]
-    found = np.unique(np.concatenate(bands))
-    if not np.isfinite(found).any():
-        return
-    for k in found[np.isfinite(found)].tolist():
-        low, high = k * config.band_height, (k + 1) * config.band_height
-        result.rows.append(
-            _row(
-                result,
-                "elevation band",
-                f"{low:g}\u2013{high:g} m",
-                low,
-                high,
-                result.counted & (band == k),
-                _and(result.counted_reference, other_band, k),
-            )
-        )
-        for c, (name, _, _) in enumerate(names):
-            some = result.counted & (band == k) & (size == c)
-            result.cross.append(
-                {
-                    "size_class": name,
-                    "band": f"{low:g}\u2013{high:g} m",
-                    "number": int(some.sum()),
-                    "area_km2": float(lakes.area_m2[some].sum()) / KM2,
-                }
-            )
-    lost, other_lost = (
-        result.counted & np.isnan(band),
-        _and(result.counted_reference, None if other is None else np.isnan(other_band), True),
-    )
-    if lost.any() or (other_lost is not None and other_lost.any()):
-        result.rows.append(_row(result, "elevation band", "not known", None, None, lost, other_lost))
-
-
-def _and(counted, kind, wanted):
-    return None if counted is None else counted & (kind == wanted)
-
-
-def _row(result: LakeStatistics, by: str, name: str, low, high, some: np.ndarray, reference: Optional[np.ndarray]) -> dict:
-    """One line of the table: `from` and `to` are km2 or m; with an inventory, `reference` tells which of its lakes the line is about."""
-    row = {
-        "by": by,
-        "class": name,
-        "from": low,
-        "to": high,
-        "number": int(some.sum()),
-        "area_km2": float(result.lakes.area_m2[some].sum()) / KM2,
-    }
-    found = result.match
-    if found is None:
-        return row
-    hit, right = reference & found.found, some & found.right
-    row.update(
-        reference_number=int(reference.sum()), reference_area_km2=float(result.reference.area_m2[reference].sum()) / KM2,
-        found=int(hit.sum()), missed=int((reference & ~found.found).sum()), whole=int((reference & found.whole).sum()),
-        split=int((reference & found.split).sum()), merged=int((hit & found.merged).sum()), right=int(right.sum()),
-        false=int((some & ~found.right).sum()), merging=int((some & found.merging).sum()),
-    )  # fmt: skip
-    return {**row, **scores(row["found"], row["reference_number"], row["right"], row["number"])}
-
-
-def _size_classes(config: LakesConfig, area_m2: np.ndarray) -> tuple[list, np.ndarray]:
-    """(name, from, to in km2) of all classes, and the class of each lake."""
-    steps = limits(config)
-    names = [(f"< {steps[0]:g} km²", 0.0, steps[0])]
-    names += [(f"{a:g}\u2013{b:g} km²", a, b) for a, b in zip(steps, steps[1:])]
-    names.append((f"\u2265 {steps[-1]:g} km²", steps[-1], None))
-    return names, np.searchsorted(np.array(steps) * KM2, area_m2, "right")
-
-
-def _values(lakes: Inventory, k: int, layer: str, kind: str, covered, partner, partner_m2, iou, pieces, whole, size_class) -> dict:
+def _values(lakes: Inventory, k: int, layer: str, kind: str, covered, partner, partner_m2, iou, pieces, whole, size_name: str) -> dict:
     height = lakes.elevation_m[k]
-    found = (layer, int(lakes.numbers[k]), kind, lakes.area_m2[k], covered, partner, partner_m2, iou, pieces, whole, size_class, height)
-    values = {name: value if value is None else kind(value) for (name, kind), value in zip(MATCH_FIELDS, found)}
-    return {**values, "elevation_m": None if math.isnan(height) else float(height)}
+    height = None if math.isnan(height) else height
+    found = (layer, lakes.numbers[k], kind, lakes.area_m2[k], covered, partner, partner_m2, iou, pieces, whole, size_name, height)
+    return {name: value if value is None else python(value) for (name, python), value in zip(MATCH_FIELDS, found)}
 
 
 def _write(result: LakeStatistics, report: str, csv: str, json_path: str, title: str) -> None:
     if json_path:
         write_json(json_path, result.to_json())
     if csv:
-        flat = [{k: v for k, v in row.items() if not k.endswith("_interval")} for row in result.rows]
-        for row, full in zip(flat, result.rows):
-            for key in ("recall", "precision"):
-                row[f"{key}_low"], row[f"{key}_high"] = full.get(f"{key}_interval", (None, None))
-        write_csv(
-            csv,
-            flat if result.match is not None else [{k: v for k, v in row.items() if v is not None or k in ("from", "to")} for row in flat],
-        )
+        write_table(csv, result.rows)
     if report:
         from .lake_report import lake_report
 

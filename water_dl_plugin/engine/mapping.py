@@ -7,23 +7,20 @@ import os
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Optional
 
 import numpy as np
 
 from . import bundle
 from .backends import OnnxModel
-from .classes import NODATA, MapClass, classify
+from .classes import NODATA, classify
 from .errors import ConfigError, ModelError
 from .infer import predict, window_size
 from .labels import Area
+from .maps import PROBABILITY_NODATA, writers
 from .progress import Progress, silent
-from .raster import Stack, Writer, small_cache, writable
+from .raster import Stack, small_cache, writable
 from .settings import InferConfig
 from .version import version
-
-PROBABILITY_NODATA = -1.0
-CLASSES_KEY = "WATERDL_CLASSES"
 
 
 @dataclass(frozen=True)
@@ -69,9 +66,8 @@ def map_classes(
         tags = {
             "WATERDL_VERSION": version(), "WATERDL_MODEL": f"{os.path.basename(model_path)} {bundle.file_hash(model_path)}",
             "WATERDL_THRESHOLD": f"{threshold:g}", "WATERDL_SETTINGS": json.dumps(config.to_json()), "WATERDL_SOURCE": os.path.basename(path),
-            CLASSES_KEY: json.dumps([c.to_json() for c in info.classes]),
         }  # fmt: skip
-        classes, chances = _writers(files, source.grid, info.classes, model.channels, output, probability, config, tags)
+        classes, chances = writers(files, source.grid, info.classes, model.channels, output, probability, config.compression, tags)
         values = np.array([c.value for c in info.classes], np.uint8)
         counts, unmapped = np.zeros(len(values), np.int64), 0
         for window, given, holds in predict(source, model, config, progress, limits):
@@ -97,28 +93,6 @@ def _probabilities(values: np.ndarray) -> None:
             f"The model gives values from {values.min():.3g} to {values.max():.3g}, which are no probabilities.",
             "Set the activation to sigmoid (two classes in one channel) or softmax.",
         )
-
-
-def _writers(
-    files: ExitStack, grid, classes: Sequence[MapClass], channels: int, output: str, probability: str, config: InferConfig, tags: dict
-):
-    first: Optional[Writer] = None
-    second: Optional[Writer] = None
-    if output:
-        names = [""] * (max(c.value for c in classes) + 1)
-        for c in classes:
-            names[c.value] = c.name
-        first = files.enter_context(Writer(
-            output, grid, 1, np.uint8, NODATA, names=["class"], categories=names, colours={c.value: c.colour for c in classes},
-            metadata=tags, compression=config.compression,
-        ))  # fmt: skip
-    if probability:
-        shown = classes[-1:] if channels == 1 else classes
-        second = files.enter_context(Writer(
-            probability, grid, channels, np.float32, PROBABILITY_NODATA, names=[f"probability of {c.name}" for c in shown],
-            metadata=tags, compression=config.compression,
-        ))  # fmt: skip
-    return first, second
 
 
 def fits(info: bundle.ModelInfo, source) -> None:

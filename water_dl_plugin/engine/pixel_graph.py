@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import io
 import warnings
+
 import numpy as np
 import torch
 from onnx import ModelProto, TensorProto, compose, helper, load_model_from_string, numpy_helper
@@ -127,7 +128,10 @@ def image_model(nodes: list, constants: list, bands: int, channels: int, normali
     numbers = {"nought": 0, "two": 2, "three": 3, "four": 4, "any": -1, "channels": channels}
     constants = [*constants, *(_constant(name, [number], np.int64) for name, number in numbers.items())]
     if out == ["single"]:
-        around += [helper.make_node("Sub", ["certain", "single"], ["other"]), helper.make_node("Concat", ["other", "single"], ["probability"], axis=1)]
+        around += [
+            helper.make_node("Sub", ["certain", "single"], ["other"]),
+            helper.make_node("Concat", ["other", "single"], ["probability"], axis=1),
+        ]
         constants.append(_constant("certain", 1))
         channels = 2
     rows, cols = (window, window) if window else ("rows", "columns")

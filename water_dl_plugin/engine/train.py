@@ -97,7 +97,7 @@ class _Trainer(Trainer):
 
     def __post_init__(self):
         chips, learn, check, config, progress, device = self.chips, self.learn, self.check, self.config, self.progress, self.device
-        self.folder = os.path.splitext(output)[0] + ".training"
+        self.folder = os.path.splitext(self.output)[0] + ".training"
         self.monitor = config.monitor or (self.task.monitor if len(check) else "loss")
         self.epochs = sum(s.epochs for s in self.plan)
         torch.manual_seed(config.seed)

@@ -56,6 +56,7 @@ class Writer:
     def __init__(
         self, path: str, grid: Grid, count: int, dtype, nodata=None, *, names: Sequence[str] = (), categories: Sequence[str] = (),
         colours: Optional[dict] = None, metadata: Optional[dict] = None, compression: str = "DEFLATE", description: str = "",
+        overviews: bool = True,
     ):  # fmt: skip
         self.path, self.partial, self._dataset = str(path), f"{path}.partial", None
         if os.path.splitext(self.path)[1].lower() not in (".tif", ".tiff"):
@@ -65,6 +66,7 @@ class Writer:
         self.grid, dtype = grid, np.dtype(dtype)
         self._dtype, self._fill, self._unfinished = dtype, 0 if nodata is None else nodata, {}
         self._discrete, self._named = bool(categories) or dtype.kind in "iu", bool(categories)
+        self._overviews = overviews
         try:
             with _checked(self.path):
                 self._dataset = gdal.GetDriverByName("GTiff").Create(
@@ -157,7 +159,7 @@ class Writer:
         with _checked(self.path):
             self._dataset.FlushCache()
             levels = [2**k for k in range(1, 16) if max(self.grid.width, self.grid.height) / 2**k >= 256]
-            if levels:
+            if levels and self._overviews:
                 self._dataset.BuildOverviews("NEAREST" if self._discrete else "AVERAGE", levels)
                 self._dataset.FlushCache()
         with _checked(self.path):

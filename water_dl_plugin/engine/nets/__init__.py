@@ -88,4 +88,6 @@ def _resolve(factory: Union[str, Callable]) -> Callable:
         missing = {"torch": "torch", "sklearn": "scikit-learn"}.get(error.name)
         if missing is None:
             raise
-        raise PackageMissingError(f"The package {missing} is not installed.", "Run 'Install packages' in the Water DL group Deploy.") from None
+        raise PackageMissingError(
+            f"The package {missing} is not installed.", "Run 'Install packages' in the Water DL group Deploy."
+        ) from None

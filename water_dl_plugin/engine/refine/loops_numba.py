@@ -277,3 +277,92 @@ def smooth(image, taps, first, last, result):
         target[:] = taps[0] * inner
         for k in range(1, radius + 1):
             _add(target, taps[k], line[radius - k : radius - k + cols], line[radius + k : radius + k + cols])
+
+
+@_fast
+def assign(cells, centres, alive, place, first, last, sums, chosen):
+    """One round of SLIC for the rows `first..last` of cells.
+
+    `cells` float32 `(rows, cols, bands + 1, pixels of a cell)`, whose last plane is 1 where there is data; `centres` `(rows, cols, bands + 2)`:
+    colours and x, y within the cell; `alive` bool; `place` float32 `(2, pixels)`: x, y. All in units of a distance of 1. Adds colours, places
+    and numbers of pixels to `sums` float32 `(rows, cols, 9, bands + 3)` (of each cell, by the neighbour that its pixels go to) and, unless it is
+    empty, writes that neighbour, 0 to 8, to `chosen` uint8 `(rows, cols, pixels)`.
+    """
+    rows, cols, planes, pixels = cells.shape
+    bands = planes - 1
+    side = np.float32(1.0)
+    nearest, distance, which = np.empty(pixels, np.float32), np.empty(pixels, np.float32), np.empty(pixels, np.int32)
+    for r in range(first, last):
+        for q in range(cols):
+            cell = cells[r, q]
+            nearest[:] = np.float32(1e30)
+            which[:] = 4
+            for k in range(9):
+                above, left = k // 3 - 1, k % 3 - 1
+                if not (0 <= r + above < rows and 0 <= q + left < cols) or not alive[r + above, q + left]:
+                    continue
+                centre = centres[r + above, q + left]
+                x, y = centre[bands] + left * side, centre[bands + 1] + above * side
+                for p in range(pixels):
+                    distance[p] = (place[0, p] - x) ** 2 + (place[1, p] - y) ** 2
+                for b in range(bands):
+                    colour, plane = centre[b], cell[b]
+                    for p in range(pixels):
+                        distance[p] += (plane[p] - colour) ** 2
+                for p in range(pixels):
+                    closer = distance[p] < nearest[p]
+                    nearest[p] = distance[p] if closer else nearest[p]
+                    which[p] = k if closer else which[p]
+            if len(chosen):
+                for p in range(pixels):
+                    chosen[r, q, p] = which[p]
+                continue
+            here, data = sums[r, q], cell[bands]
+            for p in range(pixels):
+                if data[p] > 0:
+                    goes = here[which[p]]
+                    for b in range(bands):
+                        goes[b] += cell[b, p]
+                    goes[bands] += place[0, p]
+                    goes[bands + 1] += place[1, p]
+                    goes[bands + 2] += np.float32(1)
+
+
+@_exact
+def _root(parent, i):
+    while parent[i] != i:
+        parent[i] = parent[parent[i]]
+        i = parent[i]
+    return i
+
+
+@_exact
+def components(labels):
+    """4-connected components of equal labels `(rows, cols)`, numbered from 0 in the order of their first pixels; -1 where the label is."""
+    rows, cols = labels.shape
+    parent = np.arange(rows * cols).astype(np.int32)
+    for r in range(rows):
+        for c in range(cols):
+            label, here = labels[r, c], r * cols + c
+            if label < 0:
+                continue
+            if c and labels[r, c - 1] == label:
+                parent[here] = parent[here - 1]
+            if r and labels[r - 1, c] == label:
+                one, other = _root(parent, here), _root(parent, here - cols)
+                if one < other:
+                    parent[other] = one
+                else:
+                    parent[one] = other
+    result, count = np.full((rows, cols), -1, np.int32), 0
+    for r in range(rows):
+        for c in range(cols):
+            if labels[r, c] >= 0:
+                here = r * cols + c
+                top = _root(parent, here)
+                if top == here:
+                    result[r, c] = count
+                    count += 1
+                else:
+                    result[r, c] = result[top // cols, top % cols]
+    return result, count

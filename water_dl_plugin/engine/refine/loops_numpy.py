@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage, sparse
+from scipy.sparse import csgraph
 
 _CHUNK = 1 << 15  # pixels worked on at once: their arrays stay in the processor's cache
 
@@ -87,3 +88,51 @@ def smooth(image, taps, first, last, result):
     kernel = np.concatenate([taps[:0:-1], taps])
     rows = ndimage.correlate1d(image[low:high], kernel, axis=0, mode="constant")[first - low : last - low]
     ndimage.correlate1d(rows, kernel, axis=1, mode="constant", output=result[first:last])
+
+
+def assign(cells, centres, alive, place, first, last, sums, chosen):
+    """As in `loops_numba`: distances of all pixels of a row of cells to all nine centres are one product of matrices."""
+    rows, cols, planes, pixels = cells.shape
+    bands = planes - 1
+    shifts = np.array([(k % 3 - 1, k // 3 - 1) for k in range(9)], np.float32)
+    for r in range(first, last):
+        near = np.zeros((cols, 9, bands + 3), np.float32)  # the last column: what is added whatever the pixel
+        near[:, :, -1] = 1e30
+        for k in range(9):
+            above, left = k // 3 - 1, k % 3 - 1
+            a, b = max(-left, 0), cols - max(left, 0)
+            if not 0 <= r + above < rows or a >= b:
+                continue
+            centre = centres[r + above, a + left : b + left].copy()
+            centre[:, bands:] += shifts[k]
+            near[a:b, k, :-1] = -2 * centre
+            near[a:b, k, -1] = np.where(alive[r + above, a + left : b + left], (centre.astype(np.float64) ** 2).sum(axis=1), 1e30)
+        known = np.concatenate([cells[r, :, :bands], np.broadcast_to(place, (cols, 2, pixels)), np.ones((cols, 1, pixels), np.float32)], axis=1)
+        distance = near @ known
+        nearest, which = distance[:, 0].copy(), np.zeros((cols, pixels), np.uint8)
+        for k in range(1, 9):
+            closer = distance[:, k] < nearest
+            np.copyto(nearest, distance[:, k], where=closer)
+            which[closer] = k
+        if len(chosen):
+            chosen[r] = which
+            continue
+        goes = (which[:, None] == np.arange(9, dtype=np.uint8)[:, None]) * cells[r, :, bands:]
+        sums[r] = goes.astype(np.float32) @ known.transpose(0, 2, 1)
+
+
+def components(labels):
+    rows, cols = labels.shape
+    index = np.arange(rows * cols, dtype=np.int32).reshape(rows, cols)
+    across, down = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0), (labels[1:] == labels[:-1]) & (labels[1:] >= 0)
+    one = np.concatenate([index[:, 1:][across], index[1:][down]])
+    other = np.concatenate([index[:, :-1][across], index[:-1][down]])
+    graph = sparse.coo_matrix((np.ones(len(one), np.uint8), (one, other)), shape=(rows * cols,) * 2)
+    _, group = csgraph.connected_components(graph, directed=False)
+    held = group[labels.ravel() >= 0]
+    _, first, number = np.unique(held, return_index=True, return_inverse=True)
+    order = np.empty(len(first), np.int32)
+    order[np.argsort(first)] = np.arange(len(first))
+    result = np.full((rows, cols), -1, np.int32)
+    result[labels >= 0] = order[number]
+    return result, len(first)

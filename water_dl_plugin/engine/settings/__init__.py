@@ -4,6 +4,7 @@ from .assessment import AssessConfig
 from .chips import ChipsConfig
 from .inference import DEVICES, InferConfig
 from .lakes import LakesConfig
+from .refine import RefineConfig
 from .training import LOSSES, SCHEMES, TrainConfig
 
-__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "LakesConfig", "TrainConfig"]
+__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "RefineConfig", "LakesConfig", "TrainConfig"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..config import Config, param
-from ..nets import ARCHITECTURES, ENCODERS
+from ..nets import ARCHITECTURES, ENCODERS, TRAINERS
 from .inference import DEVICES
 
 SCHEMES = ("percentile", "percentile_clipped", "minmax", "zscore", "dynamic_world", "dynamic_world_nolog", "equalize", "none")
@@ -17,7 +17,10 @@ class TrainConfig(Config):
     """Settings of `trainmodel`."""
 
     architecture: str = param(
-        "unet", "Network", "'unet' draws fine outlines; 'linknet' is smaller and quicker.", choices=tuple(ARCHITECTURES)
+        "unet",
+        "Network",
+        "'unet' draws fine outlines; 'linknet' is smaller and quicker. 'random_forest' and 'svm' know a pixel's bands and not its neighbours: quick baselines, for which most settings below (epochs, batch size, loss, encoder ...) are not used.",
+        choices=(*ARCHITECTURES, *TRAINERS),
     )
     encoder: str = param(
         "resnet18", "Encoder", "resnet18 suits a laptop; resnet34 and resnet50 want a GPU or patience.", choices=tuple(ENCODERS)
@@ -86,6 +89,40 @@ class TrainConfig(Config):
         "",
         "Monitored figure",
         "Figure on the validation chips that picks the best epoch, e.g. miou, dice, accuracy, loss. Empty: the task's own (miou for segmentation).",
+        advanced=True,
+    )
+    pixels_per_class: int = param(
+        10_000,
+        "Pixels per class",
+        "random_forest and svm: so many pixels of each class are drawn from the training chips, and weigh as all of them do. svm takes at most 20 000 in all, since its time grows with their square.",
+        unit="px",
+        minimum=10,
+        maximum=1_000_000,
+        advanced=True,
+    )
+    trees: int = param(150, "Trees", "random_forest: more are steadier and slower.", minimum=1, maximum=2000, advanced=True)
+    features_per_split: int = param(
+        2,
+        "Bands per split",
+        "random_forest: so many bands, drawn at random, are tried at each branching.",
+        minimum=1,
+        maximum=1024,
+        advanced=True,
+    )
+    svm_c: float = param(
+        12.0,
+        "SVM: C",
+        "svm: price of a pixel on the wrong side; larger follows the labels more closely.",
+        minimum=1e-6,
+        maximum=1e6,
+        advanced=True,
+    )
+    svm_gamma: float = param(
+        0.187,
+        "SVM: gamma",
+        "svm: 1 / (2 * squared reach of a support vector), in units of the normalised bands; larger bends the border more.",
+        minimum=1e-6,
+        maximum=1e6,
         advanced=True,
     )
     validation_share: float = param(

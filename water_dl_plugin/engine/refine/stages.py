@@ -1,0 +1,162 @@
+"""The steps of a refinement on arrays: superpixel fusion and CRF, with settings that follow from the pixel size.
+
+Inside, a probability of 0.5 is where the class changes, whatever the map's threshold: its logit is moved there first and back at the end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Optional
+
+import numpy as np
+
+from ..classes import classify
+from ..errors import ConfigError
+from ..normalise import Normalisation, Sketch, fit
+from ..settings import RefineConfig
+from .crf import Kernels, compiled, mean_field
+from .slic import slic
+
+SEGMENT_M, SEGMENT_PX = 20.0, (5, 40)  # the published segments (Water DL's methods: 2800 per 2048 x 2048 px at 0.52 m) are 20 m wide
+REACH_M, REACH_PX = 40.0, (10.0, 80.0)
+SLIC_HALO, CRF_HALO = 8, 4  # in segments, in standard deviations of the wider kernel: what is farther away changes 1 pixel in 10 000
+MOST_BANDS = 12
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A refinement with all numbers chosen. `steps`: "slic" and "crf" in order; `segment` in px."""
+
+    steps: tuple
+    segment: int
+    kernels: Kernels
+    config: RefineConfig
+
+    def halo(self, step: str) -> int:
+        """How far around a pixel the step looks, in px."""
+        if step == "slic":
+            return SLIC_HALO * self.segment
+        reach = max(self.kernels.sxy if self.kernels.far_weight else 0, self.kernels.near_sxy if self.kernels.near_weight else 0)
+        return int(np.ceil(CRF_HALO * reach)) if self.config.iterations else 0
+
+    def lines(self, pixel_size_m: Optional[float]) -> list[str]:
+        """For the log."""
+        size = f" ({pixel_size_m:.3g} m pixels)" if pixel_size_m else ""
+        texts = {
+            "slic": f"superpixels of {self.segment} px{size}, compactness {self.config.compactness:g}",
+            "crf": f"CRF with sxy {self.kernels.sxy:.3g} px, srgb {self.kernels.srgb:.3g}, weight {self.kernels.far_weight:g}; smoothness {self.kernels.near_sxy:.3g} px, weight {self.kernels.near_weight:g}; {self.config.iterations} iterations; {'numba' if compiled(self.config.engine) else 'NumPy (numba makes it 2 to 3 times faster: Install packages)'}",
+        }
+        return [texts[step] for step in self.steps]
+
+
+def plan(config: RefineConfig, pixel_size: Optional[float] = None, pixel_size_m: Optional[float] = None) -> Plan:
+    """Choose what the settings leave open. `pixel_size` in map units, `pixel_size_m` in metres (None: unknown, taken as 0.5 m)."""
+    metres = pixel_size_m or 0.5
+    if config.segment_size == 0:
+        segment = float(np.clip(SEGMENT_M / metres, *SEGMENT_PX))
+    elif config.segment_unit == "map units":
+        segment = config.segment_size / (pixel_size or 1.0)
+    elif config.segment_unit == "pixels":
+        segment = config.segment_size
+    else:
+        segment = 2048 / np.sqrt(config.segment_size)
+    if "slic" in config.mode and not 2.5 <= segment <= 2000:
+        raise ConfigError(
+            f"Superpixels would be {segment:.3g} px wide.", "Choose a segment size of 3 to 2000 px, or the steps 'crf' for very small lakes."
+        )
+    kernels = Kernels(
+        config.sxy or float(np.clip(REACH_M / metres, *REACH_PX)), config.srgb, config.outline_weight,
+        config.smooth_sxy or (3.0 if metres < 5 else 1.0), config.smooth_weight,
+    )  # fmt: skip
+    return Plan(tuple(config.mode.split("_")), max(round(segment), 3), kernels, config)
+
+
+def refine_arrays(
+    probability: np.ndarray, image: np.ndarray, valid: np.ndarray, config: RefineConfig, pixel_size_m: Optional[float] = None,
+    threshold: float = 0.5,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Refine a map that fits into memory. `probability` float `(1 or classes, rows, cols)`, `image` `(bands, rows, cols)` of any dtype, `valid` bool
+    `(rows, cols)`. Returns the refined probability, float32 of the same shape, and the class indices uint8 `(rows, cols)`."""
+    chosen = plan(config, pixel_size_m, pixel_size_m)
+    sketches = [Sketch() for _ in image]
+    for sketch, plane in zip(sketches, image):
+        sketch.update(plane[valid])
+    scaled = scale(image, valid, stretch(sketches) if config.stretch and valid.any() else None)
+    inner = centred(np.asarray(probability, np.float32), threshold, config.limit)
+    for step in chosen.steps:
+        inner = run(step, chosen, inner, scaled, valid, (0, 0), lambda share: None)
+    refined = np.where(valid, uncentred(inner, threshold), probability).astype(np.float32)
+    return refined, classify(refined, threshold)
+
+
+def stretch(sketches: list[Sketch]) -> Normalisation:
+    """The bands' 1 % and 99 % values."""
+    return fit("percentile", sketches)
+
+
+def scale(image: np.ndarray, valid: np.ndarray, numbers: Optional[Normalisation]) -> np.ndarray:
+    """`(bands, rows, cols)` of any dtype to float32 like 0..255; zero where not valid `(rows, cols)`."""
+    everywhere = np.broadcast_to(valid, image.shape)
+    if numbers is None:
+        return np.where(everywhere, image, 0).astype(np.float32)
+    result = numbers.apply(image, everywhere)
+    result *= np.float32(255)
+    return result
+
+
+def centred(probability: np.ndarray, threshold: float, limit: float) -> np.ndarray:
+    """Probabilities whose class changes at 0.5, none surer than `limit`."""
+    if len(probability) > 1:
+        floor = np.float32((1 - limit) / (len(probability) - 1))
+        limited = np.clip(probability, floor, np.float32(limit))
+        return limited / limited.sum(axis=0)
+    return np.clip(_moved(probability, -_logit(threshold)), np.float32(1 - limit), np.float32(limit))
+
+
+def uncentred(probability: np.ndarray, threshold: float) -> np.ndarray:
+    return probability if len(probability) > 1 else _moved(probability, _logit(threshold))
+
+
+def _logit(threshold: float) -> float:
+    inside = min(max(threshold, 1e-4), 1 - 1e-4)
+    return float(np.log(inside / (1 - inside)))
+
+
+def _moved(probability: np.ndarray, by: float) -> np.ndarray:
+    if by == 0:
+        return probability
+    inside = np.clip(probability, np.float32(1e-6), np.float32(1 - 1e-6))
+    return (1 / (1 + (1 - inside) / inside * np.float32(np.exp(-by)))).astype(np.float32)
+
+
+def run(step: str, chosen: Plan, probability, image, valid, origin: tuple, tick: Callable[[float], None]) -> np.ndarray:
+    """One step on arrays: centred probabilities in and out; `origin` (column, row) of the arrays in the whole raster."""
+    config = chosen.config
+    if step == "crf":
+        return mean_field(
+            probability, image, valid, chosen.kernels, config.iterations, origin=origin, engine=config.engine, threads=config.threads, tick=tick
+        )
+    labels = slic(
+        image, valid, chosen.segment, config.compactness, config.slic_iterations, origin=origin, engine=config.engine, threads=config.threads,
+        tick=tick,
+    )  # fmt: skip
+    return fuse(probability, labels, config.fusion)
+
+
+def fuse(probability: np.ndarray, labels: np.ndarray, by: str = "majority") -> np.ndarray:
+    """Give each superpixel one probability: the share of its pixels of each class, or (`by` "mean") their mean probability.
+
+    `labels` int32 `(rows, cols)`, -1: left as it is.
+    """
+    inside = labels >= 0
+    if not inside.any():
+        return probability
+    held = labels[inside]
+    number = np.maximum(np.bincount(held), 1)
+    votes = classify(probability, 0.5) if by == "majority" else None
+    result = probability.copy()
+    for k, plane in enumerate(probability):
+        weight = plane[inside] if votes is None else votes[inside] == (k if len(probability) > 1 else 1)
+        result[k][inside] = (np.bincount(held, weight, minlength=len(number)) / number)[held]
+    return result
