@@ -9,7 +9,8 @@ of all held-out chips; the indices are judged on the same pixels.
 MNDWI > 0: (green - swir1) / (green + swir1). NDWI: (green - nir) / (green + nir), cut by Otsu's method (one threshold for all
 held-out pixels, histogram of 256 bins). Reflectances below 0 count as 0 in the indices.
 
-Other settings than the defaults: `make accuracy ARGS='epochs=10 loss=lovasz'`; one baseline alone: `ARGS=architecture=svm`. Results also go to benchmarks/out/accuracy.json.
+Other settings than the defaults: `make accuracy ARGS='epochs=10 loss=lovasz'`; one baseline alone: `ARGS=architecture=svm`.
+Results also go to benchmarks/out/accuracy.json.
 """
 
 from __future__ import annotations

@@ -12,10 +12,23 @@ from .algorithms.classifyraster import ClassifyRaster
 from .algorithms.diagnostics import Diagnostics
 from .algorithms.exportchips import ExportChips
 from .algorithms.installpackages import InstallPackages
+from .algorithms.lakestatistics import LakeStatistics
 from .algorithms.modelinfo import ModelInfo
+from .algorithms.refinewater import RefineWater
 from .algorithms.trainmodel import TrainModel
+from .algorithms.vectorizewater import VectorizeWater
 
-ALGORITHMS = (ExportChips, TrainModel, ClassifyRaster, AssessClassification, ModelInfo, InstallPackages, Diagnostics)
+ALGORITHMS = (
+    ExportChips,
+    TrainModel,
+    ClassifyRaster,
+    VectorizeWater,
+    AssessClassification,
+    LakeStatistics,
+    ModelInfo,
+    InstallPackages,
+    Diagnostics,
+)
 
 
 class WaterProvider(QgsProcessingProvider):

@@ -51,7 +51,7 @@ def samples_of(folder):
 
 
 def graph_of(nodes, constants, bands, channels):
-    graph = pixel_graph.image_model(nodes, constants, bands, channels, Normalisation.identity(bands))
+    graph = pixel_graph.image_model(nodes, constants, np.ones(max(channels, 2)), Normalisation.identity(bands))
     session = onnxruntime.InferenceSession(graph, providers=["CPUExecutionProvider"])
     return lambda image: session.run(None, {"image": image})[0]
 
@@ -107,8 +107,8 @@ def test_machine_in_onnx_gives_what_scikit_learn_gives():
 
 
 def test_a_pixel_far_from_everything_is_no_nan():
-    vectors, weights = np.zeros((2, 1)), np.ones((2, 2))
-    run = graph_of(*pixel_graph.machines(vectors, weights, 1.0, np.full(2, 1.0), np.full(2, -200.0)), 1, 2)
+    vectors, weights = np.zeros((2, 1)), np.ones((2, 3))
+    run = graph_of(*pixel_graph.machines(vectors, weights, 1.0, np.full(3, 1.0), np.full(3, -200.0)), 1, 3)
     assert np.isfinite(run(np.full((1, 1, 2, 2), 1e4, np.float32))).all()
 
 
@@ -133,15 +133,18 @@ def test_pixels_are_drawn_evenly_and_none_without_label_or_data(tmp_path):
         seen[at] += 1
     assert (seen[labels.ravel() == 0] == 0).all() and not seen.reshape(images[:, 0].shape)[1, 8].any()
     usable = seen[(labels.ravel() > 0) & np.isfinite(images[:, 1].ravel())]
-    assert 5 <= usable.min() and usable.max() <= 40 and abs(np.corrcoef(usable, np.arange(len(usable)))[0, 1]) < 0.1  # 20 each on average
+    assert usable.min() >= 5 and usable.max() <= 40 and abs(np.corrcoef(usable, np.arange(len(usable)))[0, 1]) < 0.1  # 20 each on average
     again = baselines.draw(samples, Normalisation.identity(2), 2, 50, 199)
     assert np.array_equal(again.rows, drawn.rows) and abs(np.corrcoef(drawn.index, np.arange(100))[0, 1]) < 0.3
 
 
-def test_drawn_pixels_weigh_as_all_of_their_class():
-    drawn = baselines.Drawn(np.zeros((5, 1), np.float32), np.array([0, 0, 1, 1, 1]), np.array([900, 100]))
-    assert np.allclose(drawn.weights(None)[drawn.index == 0].sum() / drawn.weights(None).sum(), 0.9)
-    assert np.allclose(drawn.weights([1 / 9, 1.0])[drawn.index == 0].sum(), 2.5) and np.allclose(drawn.weights(None).mean(), 1)
+def test_probabilities_are_turned_to_the_classes_frequencies():
+    drawn = baselines.Drawn(np.zeros((4, 1), np.float32), np.array([0, 0, 1, 1]), np.array([900, 100]))
+    given = np.array([[0.0], [0.5], [0.9], [1.0]])
+    assert np.allclose(baselines.reweigh(given, drawn.factors(None))[:, 0], [0, 0.1, 0.5, 1])
+    assert np.allclose(baselines.reweigh(given, drawn.factors([1 / 9, 1.0])), given)
+    three = baselines.Drawn(np.zeros((6, 1), np.float32), np.arange(6) % 3, np.array([700, 200, 100]))
+    assert np.allclose(baselines.reweigh(np.full((1, 3), 1 / 3), three.factors(None)), [[0.7, 0.2, 0.1]])
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -156,7 +159,7 @@ def test_probabilities_are_those_of_the_chips_and_balanced_ones_are_not(tmp_path
         chips = ChipSet(folder)
         given = np.concatenate([model(model.info.normalisation.apply(*chips.image(c))[None]) for c in chips.split("validation")])
         shares.append(float(given.mean()))
-    assert shares[0] == pytest.approx(0.1, abs=0.04)
+    assert shares[0] == pytest.approx(0.1, abs=0.04 if kind == "random_forest" else 0.02)  # votes of full-grown trees are not calibrated
     assert shares[1] > 0.22 and shares[1] == pytest.approx(shares[2], abs=0.03)
 
 

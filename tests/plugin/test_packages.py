@@ -23,12 +23,12 @@ from water_dl_plugin.packages import Package
 NUMPY = metadata.version("numpy")
 
 
-def wheel(place: Path, name: str, version: str, requires=(), body: str = "") -> Path:
-    """A pure Python wheel with one module."""
+def wheel(place: Path, name: str, version: str, requires=(), body: str = "", module: str = "") -> Path:
+    """A pure Python wheel with one module, of the same name unless another is given."""
     path, info = place / f"{name}-{version}-py3-none-any.whl", f"{name}-{version}.dist-info"
     about = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n" + "".join(f"Requires-Dist: {line}\n" for line in requires)
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr(f"{name}.py", f"VERSION = {version!r}\n{body}")
+        archive.writestr(f"{module or name}.py", f"VERSION = {version!r}\n{body}")
         archive.writestr(f"{info}/METADATA", about)
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
@@ -344,6 +344,16 @@ def test_nothing_planted_in_the_common_folder_is_run(shelf, tmp_path, monkeypatc
     where, mode = pip_process._ask([sys.executable, "-c", question]).split("\n")[:2]
     assert Path(where).parent == common and (mode == "700" or sys.platform == "win32")
     assert [item.name for item in common.iterdir()] == ["pip"]  # and none is left behind
+
+
+def test_a_module_may_have_another_name_than_its_package(shelf, monkeypatch):
+    monkeypatch.setattr(packages, "TABLE", (Package("wdl-package", "1.5", "run", "test", module="wdlmodule"),))
+    wheel(shelf, "wdl_package", "1.5", module="wdlmodule")
+    assert packages.missing("run") == ["wdl-package>=1.5"]
+    packages.install(packages.plan(["run"]))
+    assert packages.missing("run") == []
+    monkeypatch.setattr(packages, "TABLE", (Package("wdl-package", "1.6", "run", "test", module="wdlmodule"),))
+    assert packages.missing("run") == ["wdl-package>=1.6"]  # its version is that of the package
 
 
 def test_interpreter_is_this_python():

@@ -15,7 +15,6 @@ from qgis.core import (
     QgsProcessingContext,
     QgsProcessingException,
     QgsProcessingFeatureSourceDefinition,
-    QgsProcessingLayerPostProcessorInterface,
     QgsProcessingParameterBoolean,
     QgsProcessingParameterDefinition,
     QgsProcessingParameterEnum,
@@ -30,6 +29,7 @@ from qgis.PyQt.QtGui import QIcon
 from .. import packages
 from ..engine.config import Config, Param, check, params
 from ..engine.errors import Cancelled, LabelError, RasterError, WaterError
+from .layers import Styler, style_path, write_polygons
 
 ROOT = os.path.dirname(os.path.dirname(__file__))
 PREPARE, TRAIN, MAP, ASSESS, DEPLOY = "1 Prepare", "2 Train", "3 Map", "4 Assess", "5 Deploy"
@@ -200,12 +200,27 @@ class Data:
         path = self._algorithm.parameterAsOutputLayer(self._parameters, name, self._context)
         if path:
             self.destinations[name] = path
-            if self._context.willLoadLayerOnCompletion(path):
-                details = self._context.layerToLoadOnCompletionDetails(path)
-                if details.name in ("", self._algorithm.parameterDefinition(name).description()):  # else the user or a model named it
-                    details.name = title
-                details.setPostProcessor(Styler(os.path.splitext(path)[0] + ".qml"))  # Processing itself does not look for it
+            self._load(name, path, title, os.path.splitext(path)[0] + ".qml")
         return path
+
+    def polygons(self, name: str, title: str, features, fields, crs: str, style) -> str:
+        """Write polygons through the sink of an output, see `layers.write_polygons`; `style(path)` writes a .qml."""
+        args = (self._parameters, name, self._context)
+        target = write_polygons(self._algorithm, args, features, fields, crs)
+        if target:
+            self.destinations[name] = target
+            qml = style_path(target)
+            style(qml)
+            self._load(name, target, title, qml)
+        return target
+
+    def _load(self, name: str, target: str, title: str, style: str) -> None:
+        """The name and the style that a layer gets in the desktop, if it is loaded there."""
+        if self._context.willLoadLayerOnCompletion(target):
+            details = self._context.layerToLoadOnCompletionDetails(target)
+            if details.name in ("", self._algorithm.parameterDefinition(name).description()):  # else the user or a model named it
+                details.name = title
+            details.setPostProcessor(Styler(style))  # Processing itself does not look for it
 
     def offer(self, name: str, source: str, title: str, style: str) -> None:
         """Have the desktop load a vector layer that the run made beside its outputs, with a style of resources/styles."""
@@ -220,22 +235,6 @@ class Data:
         if layer.dataProvider() is None or layer.dataProvider().name() != "gdal":
             raise RasterError(f"The layer {layer.name()} is not a raster file.", "Export it to a GeoTIFF first.")
         return layer.source()
-
-
-class Styler(QgsProcessingLayerPostProcessorInterface):
-    """Gives a loaded layer its style. QGIS does not own it, so that `kept` does until the layer has been loaded."""
-
-    kept: list = []
-
-    def __init__(self, style: str):
-        super().__init__()
-        self._style = style
-        Styler.kept.append(self)
-
-    def postProcessLayer(self, layer, context, feedback):
-        layer.loadNamedStyle(self._style)
-        layer.triggerRepaint()
-        Styler.kept.remove(self)
 
 
 def why_refused(definition, value, item: Param | None) -> str:

@@ -45,6 +45,11 @@ class LakeStatistics:
     notes: list = field(default_factory=list)
     facts: list = field(default_factory=list)
 
+    @property
+    def crs(self) -> str:
+        """Of `features`, WKT."""
+        return self.lakes.crs if self.reference is None else self.reference.crs
+
     def numbers(self) -> dict:
         """The figures that a model or a shell may want, by the names of the outputs; None where undefined."""
         row, size = self.rows[0], self.lakes.area_m2[self.counted]
@@ -82,7 +87,7 @@ class LakeStatistics:
         }  # fmt: skip
 
     def features(self) -> Iterator[tuple]:
-        """(ogr geometry in the CRS of the lakes, values by `MATCH_FIELDS`) of all lakes that count: first the inventory's, then the map's.
+        """(ogr geometry in `crs`, values by `MATCH_FIELDS`) of all lakes that count: first the inventory's, then the map's.
 
         `match` is found, split, merged or missed for the inventory (a lake that is both merged and split is merged), right, merging or
         false for the map. Reference: `covered` by the map; map: `covered` by the inventory. `partner` is the other one's number."""
@@ -90,17 +95,13 @@ class LakeStatistics:
         for k in np.flatnonzero(self.counted_reference):
             kind = "missed" if not found.found[k] else "merged" if found.merged[k] else "split" if found.split[k] else "found"
             p = found.partner[k]
-            partner = (int(self.lakes.numbers[p]), float(self.lakes.area_m2[p])) if p >= 0 else (None, None)
-            yield self.reference.geometries[k], _values(
-                self.reference, k, "reference", kind, found.covered[k], *partner, found.iou[k], found.pieces[k], found.whole[k], names[size[k]][0]
-            )  # fmt: skip
+            values = {"partner": self.lakes.numbers[p], "partner_m2": self.lakes.area_m2[p]} if p >= 0 else {}
+            values.update(iou=found.iou[k], pieces=found.pieces[k], whole=found.whole[k], size_class=names[size[k]][0])
+            yield self.reference.geometries[k], _values(self.reference, k, "reference", kind, found.covered[k], values)
         size = size_class(self.config, self.lakes.area_m2)
         for k in np.flatnonzero(self.counted):
             kind = "false" if not found.right[k] else "merging" if found.merging[k] else "right"
-            yield (
-                self.lakes.geometries[k],
-                _values(self.lakes, k, "map", kind, found.on[k], None, None, None, None, None, names[size[k]][0]),
-            )
+            yield self.lakes.geometries[k], _values(self.lakes, k, "map", kind, found.on[k], {"size_class": names[size[k]][0]})
 
 
 def lake_statistics(
@@ -170,7 +171,8 @@ def _limit(result: LakeStatistics, area: str, progress: Progress) -> None:
         raise LabelError("The area of interest is empty.", "Choose a layer with polygons, or none.")
     for lakes, name in ((result.lakes, "counted"), (result.reference, "counted_reference")):
         if lakes is not None and len(lakes):
-            inside = overlay(lakes, zone.moved_to(lakes.crs), part(progress, 0.1, 1)).covered_i >= INSIDE - 1e-9
+            # lakes are moved, not the area: they are small, so that their edges stay where they are
+            inside = overlay(lakes.moved_to(zone.crs), zone, part(progress, 0.1, 1)).covered_i >= INSIDE - 1e-6
             setattr(result, name, getattr(result, name) & inside)
     if len(result.lakes) and not result.counted.any() and (result.reference is None or not result.counted_reference.any()):
         raise LabelError("No lake lies in the area of interest.", "Check its CRS, or leave it empty.")
@@ -201,11 +203,18 @@ def _compare(result: LakeStatistics, limited: bool, progress: Progress) -> None:
     result.agreement = areas(result.match, reference.area_m2, lakes.area_m2, result.counted_reference, result.counted)
 
 
-def _values(lakes: Inventory, k: int, layer: str, kind: str, covered, partner, partner_m2, iou, pieces, whole, size_name: str) -> dict:
-    height = lakes.elevation_m[k]
-    height = None if math.isnan(height) else height
-    found = (layer, lakes.numbers[k], kind, lakes.area_m2[k], covered, partner, partner_m2, iou, pieces, whole, size_name, height)
-    return {name: value if value is None else python(value) for (name, python), value in zip(MATCH_FIELDS, found)}
+def _values(lakes: Inventory, k: int, layer: str, kind: str, covered: float, more: dict) -> dict:
+    height = None if math.isnan(lakes.elevation_m[k]) else lakes.elevation_m[k]
+    known = {
+        "layer": layer,
+        "number": lakes.numbers[k],
+        "match": kind,
+        "area_m2": lakes.area_m2[k],
+        "covered": covered,
+        "elevation_m": height,
+    }
+    known.update(more)
+    return {name: None if known.get(name) is None else python(known[name]) for name, python in MATCH_FIELDS}
 
 
 def _write(result: LakeStatistics, report: str, csv: str, json_path: str, title: str) -> None:

@@ -19,13 +19,14 @@ DX, DY = np.array([1, 0, -1, 0]), np.array([0, 1, 0, -1])
 
 @dataclass
 class Rings:
-    """Closed outlines. Arrays have one entry per ring: `area` in px (below 0: a hole), `scale` m2 of a pixel at its top, `start` the corner
-    (row * (width + 1) + col) of its first edge, `chunk`, `offset` and `length` where its edges lie in `chunks`, and `around`: for a hole
+    """Closed outlines. Arrays have one entry per ring: `area` in px (below 0: a hole), `top` its highest place (row * (width + 1)
+    + col), `scale` m2 of a pixel there, `start` the corner of its first edge, `chunk`, `offset` and `length` where its edges lie in `chunks`, and `around`: for a hole
     the ring that it is in, for an area the hole that it lies in, else -1. A ring that was too small to be kept has no edges."""
 
     width: int
     chunks: list
     area: np.ndarray
+    top: np.ndarray
     scale: np.ndarray
     start: np.ndarray
     chunk: np.ndarray
@@ -39,7 +40,7 @@ class Rings:
         return self.chunks[self.chunk[ring]][first : first + self.length[ring]]
 
     def polygons(self, min_area: float, min_hole: float) -> list[np.ndarray]:
-        """Each polygon as its rings, the outer one first. Sizes in m2. A hole stays, however small, if a polygon lies in it."""
+        """Each polygon as its rings, the outer one first, from top to bottom. Sizes in m2. A hole stays, however small, if a polygon lies in it."""
         size, hole = np.abs(self.area) * self.scale, self.area < 0
         large = hole & (self.length > 0) & (size >= min_hole)
         net = size - np.bincount(self.around[large], size[large], minlength=len(size))
@@ -50,6 +51,7 @@ class Rings:
         holes = holes[kept[self.around[holes]]]
         holes = holes[np.argsort(self.around[holes], kind="stable")]
         outer = np.flatnonzero(kept)
+        outer = outer[np.argsort(self.top[outer])]
         cuts = np.searchsorted(self.around[holes], outer, "left"), np.searchsorted(self.around[holes], outer, "right")
         return [np.concatenate([[o], holes[a:b]]) for o, a, b in zip(outer, *cuts)]
 
@@ -156,7 +158,8 @@ class Tracer:
         area = np.concatenate([t["area"][whole], np.bincount(owner, t["area"][pieces], minlength=len(count))]).astype(np.int64)
         return Rings(
             self._width, [*self._chunks, np.concatenate(joined) if joined else np.zeros(0, np.uint8)], area,
-            np.concatenate([t["scale"][whole], t["scale"][highest]]), np.concatenate([t["start"][whole], t["start"][head]]).astype(np.int64),
+            np.concatenate([t["top"][whole], t["top"][highest]]).astype(np.int64), np.concatenate([t["scale"][whole], t["scale"][highest]]),
+            np.concatenate([t["start"][whole], t["start"][head]]).astype(np.int64),
             np.concatenate([t["chunk"][whole], np.full(len(head), len(self._chunks))]).astype(np.int64),
             np.concatenate([t["offset"][whole], np.cumsum(lengths) - lengths]).astype(np.int64),
             np.concatenate([t["length"][whole], lengths]).astype(np.int64), _around(area, before),

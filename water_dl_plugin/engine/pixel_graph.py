@@ -69,7 +69,7 @@ def machines(vectors: np.ndarray, weights: np.ndarray, gamma: float, slopes: np.
     """Nodes and constants from `lines` `(lines, cols, bands)` to `values` `(lines, cols, channels)`, probabilities of rbf machines.
 
     `vectors` `(S, bands)`: the support vectors of all machines; `weights` `(S, channels)`: 0 where it is none of that machine; the
-    probability is sigmoid(slope * sum_s weight_s * exp(-gamma |x - s|^2) + shift), divided by the sum over the channels if there are several.
+    probability is sigmoid(slope * sum_s weight_s * exp(-gamma |x - s|^2) + shift).
     The kernel of one line of pixels with all vectors is in memory at a time, whatever the window: so the loop over lines.
     """
     channels = weights.shape[1]
@@ -87,32 +87,26 @@ def machines(vectors: np.ndarray, weights: np.ndarray, gamma: float, slopes: np.
         inside, "line", [helper.make_tensor_value_info("line", TensorProto.FLOAT, [None, vectors.shape[1]])],
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [None, channels])],
     )  # fmt: skip
-    nodes = [
-        helper.make_node("Scan", ["lines"], ["all"], body=body, num_scan_inputs=1),
-        helper.make_node("Sigmoid", ["all"], ["each"] if channels > 1 else ["values"]),
-    ]
+    nodes = [helper.make_node("Scan", ["lines"], ["all"], body=body, num_scan_inputs=1), helper.make_node("Sigmoid", ["all"], ["values"])]
     constants = [
         _constant("matrix", matrix), _constant("bias", -gamma * (vectors**2).sum(axis=1)), _constant("weights", weights * slopes),
         _constant("shifts", shifts),
     ]  # fmt: skip
-    if channels > 1:
-        nodes.append(helper.make_node("ReduceSum", ["each", "last"], ["sum"], keepdims=1))
-        nodes.append(helper.make_node("Max", ["sum", "least"], ["whole"]))  # no machine claims the pixel at all: 0, not NaN
-        nodes.append(helper.make_node("Div", ["each", "whole"], ["values"]))
-        constants += [_constant("last", [-1], np.int64), _constant("least", 1e-30)]
     return nodes, constants
 
 
-def image_model(nodes: list, constants: list, bands: int, channels: int, normalisation: Normalisation, window: int = 0) -> bytes:
-    """The graph around `forest` or `machines`: `image` `(n, bands, rows, cols)` -> `probability` `(n, channels, rows, cols)`.
+def image_model(nodes: list, constants: list, factors: np.ndarray, normalisation: Normalisation, window: int = 0) -> bytes:
+    """The graph around `forest` or `machines`: `image` `(n, bands, rows, cols)` -> `probability` `(n, channels, rows, cols)`, one channel
+    for two classes.
 
+    `factors` `(classes,)`: how many times as frequent each class is as in the pixels learned from; see `baselines.reweigh`.
     A normalisation that is not linear goes into the graph, as `onnx_export` does it. `window` > 0: for Deepness and GeoDeep, with windows
     of that size only, pixels / 255, all normalisation inside, and two channels for two classes (see `onnx_export.Portable`).
     """
     before = [InGraph(normalisation)] if normalisation.scheme != "none" and (window or not normalisation.linear) else []
     before = [*([_Times255()] if window else []), *before]
-    given = "normalised" if before else "image"
-    out = ["probability"] if not window or channels > 1 else ["single"]
+    given, bands, classes = "normalised" if before else "image", len(normalisation.bands), len(factors)
+    channels = 1 if classes == 2 and not window else classes
     around = [
         helper.make_node("Transpose", [given], ["pixelwise"], perm=[0, 2, 3, 1]),
         helper.make_node("Shape", ["pixelwise"], ["shape"]),
@@ -121,19 +115,24 @@ def image_model(nodes: list, constants: list, bands: int, channels: int, normali
         helper.make_node("Reshape", ["pixelwise", "lines_shape"], ["lines"]),
         *nodes,
         helper.make_node("Slice", ["shape", "nought", "three"], ["image_shape"]),
-        helper.make_node("Concat", ["image_shape", "channels"], ["values_shape"], axis=0),
+        helper.make_node("Concat", ["image_shape", "any"], ["values_shape"], axis=0),
         helper.make_node("Reshape", ["values", "values_shape"], ["placed"]),
-        helper.make_node("Transpose", ["placed"], out, perm=[0, 3, 1, 2]),
     ]
-    numbers = {"nought": 0, "two": 2, "three": 3, "four": 4, "any": -1, "channels": channels}
+    numbers = {"nought": 0, "one_": 1, "two": 2, "three": 3, "four": 4, "any": -1}
     constants = [*constants, *(_constant(name, [number], np.int64) for name, number in numbers.items())]
-    if out == ["single"]:
-        around += [
-            helper.make_node("Sub", ["certain", "single"], ["other"]),
-            helper.make_node("Concat", ["other", "single"], ["probability"], axis=1),
-        ]
+    if classes == 2:
+        around.append(helper.make_node("Sub", ["certain", "placed"], ["other"]))
+        around.append(helper.make_node("Concat", ["other", "placed"], ["each"], axis=3))
         constants.append(_constant("certain", 1))
-        channels = 2
+    around += [
+        helper.make_node("Mul", ["placed" if classes > 2 else "each", "factors"], ["weighed"]),
+        helper.make_node("ReduceSum", ["weighed", "any"], ["sum"], keepdims=1),
+        helper.make_node("Max", ["sum", "least"], ["whole"]),  # no class claims the pixel at all: 0, not NaN
+        helper.make_node("Div", ["weighed", "whole"], ["all_classes"]),
+        helper.make_node("Transpose", ["all_classes"], ["probability" if channels > 1 else "both"], perm=[0, 3, 1, 2]),
+        *([helper.make_node("Slice", ["both", "one_", "two", "one_"], ["probability"])] if channels == 1 else []),
+    ]
+    constants += [_constant("factors", factors), _constant("least", 1e-30)]
     rows, cols = (window, window) if window else ("rows", "columns")
     graph = helper.make_graph(
         around, "pixels", [helper.make_tensor_value_info(given, TensorProto.FLOAT, ["batch", bands, rows, cols])],

@@ -231,7 +231,9 @@ def _cost(chain: Chain, points, shift, one, other, gap, tolerance, reach, size, 
     down = out[:, 0] == 0  # the link runs up or down: the edge meets it where x is that of the link
     with np.errstate(divide="ignore", invalid="ignore"):  # an edge along a link never meets it
         share = np.where(down, (base[:, 0] - a[:, 0]) / step[:, 0], (base[:, 1] - a[:, 1]) / step[:, 1])
-        meets = np.where(down, (a[:, 1] + share * step[:, 1] - base[:, 1]) * out[:, 1], (a[:, 0] + share * step[:, 0] - base[:, 0]) * out[:, 0])
+        meets = np.where(
+            down, (a[:, 1] + share * step[:, 1] - base[:, 1]) * out[:, 1], (a[:, 0] + share * step[:, 0] - base[:, 0]) * out[:, 0]
+        )
     earlier = np.where(within > 0, np.concatenate([[0], share[:-1]]), 0)
     off = np.abs(meets - shift[link])
     with np.errstate(invalid="ignore"):

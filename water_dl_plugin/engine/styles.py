@@ -35,5 +35,33 @@ def for_probability(raster: str) -> None:
         shutil.copyfile(os.path.join(FOLDER, "probability.qml"), beside(raster))
 
 
+_BLUES = ((190, 229, 240), (31, 120, 180), (8, 29, 88))  # small, middle and large lakes
+_SYMBOL = """<symbol type="fill" name="{place}" alpha="1" clip_to_extent="1" force_rhr="0"><layer class="SimpleFill" pass="0" enabled="1" locked="0">
+<Option type="Map"><Option type="QString" name="color" value="{colour},255"/><Option type="QString" name="style" value="solid"/>
+<Option type="QString" name="outline_color" value="8,29,88,255"/><Option type="QString" name="outline_style" value="solid"/>
+<Option type="QString" name="outline_width" value="0.1"/><Option type="QString" name="outline_width_unit" value="MM"/>
+<Option type="QString" name="joinstyle" value="round"/></Option></layer></symbol>"""
+
+
+def for_lakes(path: str, sizes: Sequence[tuple], changes: bool = False) -> None:
+    """A style file at `path` for lake polygons: blues by area with the size classes `(name, from, to)` in km2, or by what changed. A style that
+    someone made stays."""
+    with open(os.path.join(FOLDER, "lake_changes.qml" if changes else "lakes.qml"), encoding="utf-8") as file:
+        text = file.read()
+    ranges, symbols = "", ""
+    for place, (name, low, high) in enumerate(sizes):
+        upper = 1e15 if high is None else high * 1e6
+        ranges += f'<range symbol="{place}" lower="{low * 1e6:.15g}" upper="{upper:.15g}" label="{escape(name)}" render="true"/>'
+        share = 2 * place / max(len(sizes) - 1, 1)
+        a, b = _BLUES[min(int(share), 1) :][:2]
+        share -= min(int(share), 1)
+        symbols += _SYMBOL.format(place=place, colour=",".join(str(round(p + (q - p) * share)) for p, q in zip(a, b)))
+    if os.path.exists(path):
+        with open(path, encoding="utf-8", errors="replace") as file:
+            if _MARK not in file.read():
+                return
+    write_bytes(path, text.replace("<!-- ranges -->", ranges).replace("<!-- symbols -->", symbols).encode("utf-8"))
+
+
 def beside(raster: str) -> str:
     return os.path.splitext(raster)[0] + ".qml"

@@ -71,9 +71,8 @@ class _Field:
         self.shape, self.parts, self.fast = valid.shape, parts, fast
         self.near_weight, self.far_weight = np.float32(kernels.near_weight), np.float32(kernels.far_weight)
         where = np.zeros(0, np.int32) if valid.all() else np.flatnonzero(valid).astype(np.int32)
-        bands = np.ascontiguousarray(image, np.float32).reshape(len(image), -1) / np.float32(kernels.srgb)
-        self.lattice = Lattice(bands, where, valid.shape[1], kernels.sxy, origin, parts, fast)
-        del bands
+        bands = np.ascontiguousarray(image, np.float32).reshape(len(image), -1)
+        self.lattice = Lattice(bands, where, valid.shape[1], kernels.sxy, kernels.srgb, origin, parts, fast)
         self.far_scale = inverse_root(self.lattice.filter(np.ones(self.lattice.count, np.float32)))
         self.smooth = Smooth(kernels.near_sxy, parts, fast)
         self.near_scale = np.where(valid, inverse_root(self.smooth.filter(valid.astype(np.float32))), np.float32(0))

@@ -16,7 +16,7 @@ import numpy as np
 
 # Odd 64-bit numbers of no structure: two vertices among millions share a hash with a probability of about 1e-7.
 _PRIMES = np.random.default_rng(20100507).integers(0, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-PARTS = 8
+PARTS = 16
 
 
 def loops(compiled: bool):
@@ -57,16 +57,18 @@ class Parts:
 class Lattice:
     """The lattice of one image. Built once; then `splat`, `blur` and `take` filter any values that its pixels have.
 
-    `bands` float32 `(bands, rows * cols)` in units of their Gaussian's standard deviation; `where` int32: places of the pixels that take part
+    `bands` float32 `(bands, rows * cols)`, `srgb` their Gaussian's standard deviation; `where` int32: places of the pixels that take part
     (empty: all); `sxy` in px; `origin`: column and row of the first pixel in the whole raster. The lattice repeats every sqrt(3) sxy in x and
     3 sxy in y, so the origin modulo that puts the lattices of all windows of a raster onto each other.
     """
 
-    def __init__(self, bands: np.ndarray, where: np.ndarray, cols: int, sxy: float, origin: tuple, parts: Parts, compiled: bool):
+    def __init__(
+        self, bands: np.ndarray, where: np.ndarray, cols: int, sxy: float, srgb: float, origin: tuple, parts: Parts, compiled: bool
+    ):  # fmt: skip
         d = len(bands) + 2
         self.where, self._parts, self._loops = where, parts, loops(compiled)
         self.count = len(where) or bands.shape[1]
-        sigma = np.array([sxy, sxy] + [1.0] * len(bands))
+        sigma = np.array([sxy, sxy] + [srgb] * len(bands))
         order = np.arange(1, d + 1)
         scale = np.sqrt(2 / 3) * (d + 1) / np.sqrt(order * (order + 1.0)) / sigma
         at = float(np.fmod(origin[0], np.sqrt(3) * sxy)), float(np.fmod(origin[1], 3 * sxy))
@@ -116,9 +118,7 @@ class Lattice:
         for item in sums:
             vertices[:-1] += item
         for pairs in self.pairs:
-            self._parts.run(
-                lambda part, start, stop, v=vertices, p=pairs, r=result: self._loops.blur(v, p, start, stop, r), self.vertices
-            )
+            self._parts.run(lambda part, start, stop, v=vertices, p=pairs, r=result: self._loops.blur(v, p, start, stop, r), self.vertices)
             vertices, result = result, vertices
         return vertices
 
@@ -140,9 +140,7 @@ class Smooth:
     def filter(self, image: np.ndarray) -> np.ndarray:
         """float32 `(rows, cols)`, not normalised."""
         result = np.empty_like(image)
-        self._parts.run(
-            lambda part, start, stop: self._loops.smooth(image, self._taps, start, stop, result), len(image), least=64
-        )
+        self._parts.run(lambda part, start, stop: self._loops.smooth(image, self._taps, start, stop, result), len(image), least=64)
         return result
 
 

@@ -10,47 +10,70 @@ _CHUNK = 1 << 15  # pixels worked on at once: their arrays stay in the processor
 
 
 def embed(bands, where, cols, start, stop, origin_x, origin_y, scale, primes, ids, weights):
-    """As in `loops_numba`."""
+    """As in `loops_numba`. Pixels of one simplex of the lattice share their vertices, so these are looked up once per simplex."""
     d = len(scale)
-    mixers = primes * primes[::-1]
+    mixers, total, steps = primes * primes[::-1], primes.sum(), primes * np.uint64(d + 1)
     listed, counts = [], [0]
     for first in range(start, stop, _CHUNK):
         place = np.arange(first, min(first + _CHUNK, stop)) if len(where) == 0 else where[first : min(first + _CHUNK, stop)]
-        features = [place % cols + origin_x, place // cols + origin_y, *(band[place] for band in bands)]
-        elevated = np.empty((len(place), d + 1), np.float32)
-        above = np.zeros(len(place))
-        for j in range(d, 0, -1):
-            value = features[j - 1] * scale[j - 1]
-            elevated[:, j] = above - j * value
-            above += value
-        elevated[:, 0] = above
-        base = np.floor(elevated / (d + 1) + 0.5)
-        off, excess = elevated - base * (d + 1), base.sum(axis=1).astype(np.int64)
-        order = np.argsort(-off, axis=1)  # order[:, r]: the coordinate with rank r
-        off, base = np.take_along_axis(off, order, 1), np.take_along_axis(base, order, 1)
-        wrapped = np.arange(d + 1) + excess[:, None]
-        turn = (wrapped < 0).astype(np.int64) - (wrapped > d)
-        base, off = base + turn, off - turn * (d + 1)
-        back = (np.arange(d + 1) - excess[:, None]) % (d + 1)
-        order, off, base = (np.take_along_axis(a, back, 1) for a in (order, off, base))
-        known = primes[order]
-        key = np.empty((len(place), d + 1), np.uint64)
-        key[:, 0] = (known * (base * (d + 1)).astype(np.int64).astype(np.uint64)).sum(axis=1)
-        key[:, 1:] = primes.sum() - np.uint64(d + 1) * known[:, :0:-1]
-        np.cumsum(key, axis=1, out=key)
+        off, rank, base = _round(bands, place, cols, origin_x, origin_y, scale)
+        at = rank * np.int32(len(place)) + np.arange(len(place), dtype=np.int32)  # where a coordinate stands in order of rank
+        by_rank, prime = np.empty(off.size, np.float32), np.empty(off.size, np.uint64)
+        key = np.empty((d + 1, len(place)), np.uint64)
+        key[0] = 0
+        for j in range(d + 1):
+            by_rank[at[j]], prime[at[j]] = off[j], steps[j]
+            key[0] += base[j].astype(np.int64).astype(np.uint64) * steps[j]
+        by_rank, prime = by_rank.reshape(off.shape), prime.reshape(off.shape)
+        for k in range(d):
+            np.subtract(key[k] + total, prime[d - k], out=key[k + 1])
         weight = weights[first : first + len(place)]
-        weight[:, 1:] = (off[:, :0:-1] * np.float32(-1) + off[:, -2::-1]) / np.float32(d + 1)
-        weight[:, 0] = 1 + (off[:, -1] - off[:, 0]) / np.float32(d + 1)
-        _, sample, inverse = np.unique((key * mixers).sum(axis=1), return_index=True, return_inverse=True)
+        weight[:, 0] = 1 + by_rank[d] - by_rank[0]
+        for k in range(1, d + 1):
+            np.subtract(by_rank[d - k], by_rank[d - k + 1], out=weight[:, k])
+        simplex = np.zeros(len(place), np.uint64)
+        for one, mixer in zip(key, mixers):
+            simplex += one * mixer
+        _, sample, inverse = np.unique(simplex, return_index=True, return_inverse=True)
         ids[first : first + len(place), 0] = inverse + counts[-1]
-        listed.append(key[sample])
+        listed.append(key[:, sample].T)
         counts.append(counts[-1] + len(sample))
-    unique, vertex = np.unique(np.concatenate(listed).ravel(), return_inverse=True)
+    unique, vertex = np.unique(np.concatenate(listed), return_inverse=True)
     vertex = vertex.reshape(-1, d + 1).astype(np.int32)
     for first in range(start, stop, _CHUNK):
         end = min(first + _CHUNK, stop)
         ids[first:end] = vertex[ids[first:end, 0]]
     return unique
+
+
+def _round(bands, place, cols, origin_x, origin_y, scale):
+    """Of the lattice point next to each pixel: by how much and in which order (`rank`) the coordinates miss it, and the point itself; each
+    `(d + 1, pixels)`, in units of d + 1."""
+    d = len(scale)
+    off, base = np.empty((d + 1, len(place)), np.float32), np.empty((d + 1, len(place)), np.float32)
+    above = np.zeros(len(place), np.float32)
+    for j in range(d, -1, -1):
+        off[j] = above
+        if j:
+            feature = bands[j - 3][place] if j > 2 else place // cols + origin_y if j == 2 else place % cols + origin_x
+            feature = (feature * scale[j - 1]).astype(np.float32)
+            off[j] -= np.float32(j) * feature
+            above += feature
+    off *= np.float32(1 / (d + 1))
+    np.floor(off + np.float32(0.5), out=base)
+    off -= base
+    rank = np.zeros(off.shape, np.int32)
+    for i in range(d):
+        for j in range(i + 1, d + 1):
+            less = off[i] < off[j]
+            rank[i] += less
+            rank[j] += ~less
+    rank += base.sum(axis=0).astype(np.int32)
+    turn = (rank < 0).astype(np.int32) - (rank > d)
+    rank += turn * np.int32(d + 1)
+    base += turn
+    off -= turn
+    return off, rank, base
 
 
 def join(parts_keys, offsets):
@@ -75,7 +98,12 @@ def matrix(ids, weights, start, stop, vertices):
     """Pixels `start..stop` times vertices, as a sparse matrix that shares the arrays."""
     width = ids.shape[1]
     pointers = np.arange(stop - start + 1, dtype=np.int32) * np.int32(width)
-    return sparse.csr_matrix((weights[start:stop].ravel(), ids[start:stop].ravel(), pointers), shape=(stop - start, vertices))
+    result = sparse.csr_matrix((weights[start:stop].ravel(), ids[start:stop].ravel(), pointers), shape=(stop - start, vertices))
+    result.data, result.indices = (
+        weights[start:stop].ravel(),
+        ids[start:stop].ravel(),
+    )  # SciPy has copied them, being parts of larger arrays
+    return result
 
 
 def blur(vertices, pairs, start, stop, result):
@@ -107,7 +135,9 @@ def assign(cells, centres, alive, place, first, last, sums, chosen):
             centre[:, bands:] += shifts[k]
             near[a:b, k, :-1] = -2 * centre
             near[a:b, k, -1] = np.where(alive[r + above, a + left : b + left], (centre.astype(np.float64) ** 2).sum(axis=1), 1e30)
-        known = np.concatenate([cells[r, :, :bands], np.broadcast_to(place, (cols, 2, pixels)), np.ones((cols, 1, pixels), np.float32)], axis=1)
+        known = np.concatenate(
+            [cells[r, :, :bands], np.broadcast_to(place, (cols, 2, pixels)), np.ones((cols, 1, pixels), np.float32)], axis=1
+        )
         distance = near @ known
         nearest, which = distance[:, 0].copy(), np.zeros((cols, pixels), np.uint8)
         for k in range(1, 9):

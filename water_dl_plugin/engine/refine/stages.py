@@ -18,9 +18,10 @@ from ..settings import RefineConfig
 from .crf import Kernels, compiled, mean_field
 from .slic import slic
 
-SEGMENT_M, SEGMENT_PX = 20.0, (5, 40)  # the published segments (Water DL's methods: 2800 per 2048 x 2048 px at 0.52 m) are 20 m wide
-REACH_M, REACH_PX = 40.0, (10.0, 80.0)
-SLIC_HALO, CRF_HALO = 8, 4  # in segments, in standard deviations of the wider kernel: what is farther away changes 1 pixel in 10 000
+SEGMENT_M, SEGMENT_PX = 7.5, (5, 15)  # the published 2800 per 2048 x 2048 px at 0.52 m are 20 m wide: too wide for lakes of some 100 m2
+REACH_M, REACH_PX = 20.0, (10.0, 40.0)  # of the outline kernel: twice as far brings nothing and takes twice the halo
+SLIC_HALO, CRF_HALO = 8, 5  # in segments, in standard deviations of the wider kernel: what is farther away changes 2 pixels in 10 000
+SRGB = 13.0
 MOST_BANDS = 12
 
 
@@ -50,8 +51,9 @@ class Plan:
         return [texts[step] for step in self.steps]
 
 
-def plan(config: RefineConfig, pixel_size: Optional[float] = None, pixel_size_m: Optional[float] = None) -> Plan:
-    """Choose what the settings leave open. `pixel_size` in map units, `pixel_size_m` in metres (None: unknown, taken as 0.5 m)."""
+def plan(config: RefineConfig, pixel_size: Optional[float] = None, pixel_size_m: Optional[float] = None, noise: float = 0.0) -> Plan:
+    """Choose what the settings leave open. `pixel_size` in map units, `pixel_size_m` in metres (None: unknown, taken as 0.5 m), `noise` of the
+    image, scaled like 0..255."""
     metres = pixel_size_m or 0.5
     if config.segment_size == 0:
         segment = float(np.clip(SEGMENT_M / metres, *SEGMENT_PX))
@@ -63,10 +65,11 @@ def plan(config: RefineConfig, pixel_size: Optional[float] = None, pixel_size_m:
         segment = 2048 / np.sqrt(config.segment_size)
     if "slic" in config.mode and not 2.5 <= segment <= 2000:
         raise ConfigError(
-            f"Superpixels would be {segment:.3g} px wide.", "Choose a segment size of 3 to 2000 px, or the steps 'crf' for very small lakes."
+            f"Superpixels would be {segment:.3g} px wide.",
+            "Choose a segment size of 3 to 2000 px, or the steps 'crf' for very small lakes.",
         )
     kernels = Kernels(
-        config.sxy or float(np.clip(REACH_M / metres, *REACH_PX)), config.srgb, config.outline_weight,
+        config.sxy or float(np.clip(REACH_M / metres, *REACH_PX)), config.srgb or max(SRGB, 2 * noise), config.outline_weight,
         config.smooth_sxy or (3.0 if metres < 5 else 1.0), config.smooth_weight,
     )  # fmt: skip
     return Plan(tuple(config.mode.split("_")), max(round(segment), 3), kernels, config)
@@ -78,11 +81,11 @@ def refine_arrays(
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Refine a map that fits into memory. `probability` float `(1 or classes, rows, cols)`, `image` `(bands, rows, cols)` of any dtype, `valid` bool
     `(rows, cols)`. Returns the refined probability, float32 of the same shape, and the class indices uint8 `(rows, cols)`."""
-    chosen = plan(config, pixel_size_m, pixel_size_m)
     sketches = [Sketch() for _ in image]
     for sketch, plane in zip(sketches, image):
         sketch.update(plane[valid])
     scaled = scale(image, valid, stretch(sketches) if config.stretch and valid.any() else None)
+    chosen = plan(config, pixel_size_m, pixel_size_m, noise(scaled, valid))
     inner = centred(np.asarray(probability, np.float32), threshold, config.limit)
     for step in chosen.steps:
         inner = run(step, chosen, inner, scaled, valid, (0, 0), lambda share: None)
@@ -103,6 +106,22 @@ def scale(image: np.ndarray, valid: np.ndarray, numbers: Optional[Normalisation]
     result = numbers.apply(image, everywhere)
     result *= np.float32(255)
     return result
+
+
+def noise(image: np.ndarray, valid: np.ndarray) -> float:
+    """Standard deviation of the noise of scaled bands `(bands, rows, cols)`, root mean square over them; 0 if nothing can be said.
+
+    Immerkær 1996, Fast Noise Variance Estimation, 10.1006/cviu.1996.0060, with the median instead of the mean, which edges do not move.
+    """
+    inside = valid[2:, 2:] & valid[2:, :-2] & valid[:-2, 2:] & valid[:-2, :-2] & valid[1:-1, 1:-1]
+    if inside.sum() < 100:
+        return 0.0
+    found = []
+    for band in image:
+        down = band[2:] - 2 * band[1:-1] + band[:-2]
+        across = down[:, 2:] - 2 * down[:, 1:-1] + down[:, :-2]
+        found.append(np.median(np.abs(across[inside])) / (6 * 0.6745))
+    return float(np.sqrt(np.mean(np.square(found))))
 
 
 def centred(probability: np.ndarray, threshold: float, limit: float) -> np.ndarray:
@@ -135,7 +154,15 @@ def run(step: str, chosen: Plan, probability, image, valid, origin: tuple, tick:
     config = chosen.config
     if step == "crf":
         return mean_field(
-            probability, image, valid, chosen.kernels, config.iterations, origin=origin, engine=config.engine, threads=config.threads, tick=tick
+            probability,
+            image,
+            valid,
+            chosen.kernels,
+            config.iterations,
+            origin=origin,
+            engine=config.engine,
+            threads=config.threads,
+            tick=tick,
         )
     labels = slic(
         image, valid, chosen.segment, config.compactness, config.slic_iterations, origin=origin, engine=config.engine, threads=config.threads,

@@ -20,7 +20,7 @@ from ..raster import Raster, Stack, Writer, overlap, small_cache, writable
 from ..settings import RefineConfig
 from ..version import version
 from ..windows import Window, blocks
-from .stages import MOST_BANDS, Plan, centred, plan, run, scale, stretch, uncentred
+from .stages import MOST_BANDS, Plan, centred, noise, plan, run, scale, stretch, uncentred
 
 SAMPLES, SAMPLE_PX = 64, 256  # windows, and their side, that a band's range is found from
 
@@ -59,15 +59,15 @@ def refine_raster(
             raise ConfigError(f"{path} has one class only.", "Choose a map with the class of interest and its surroundings.")
         scene = files.enter_context(_Scene(raster, image, stack, config.bands))
         grid = raster.grid
-        chosen = plan(config, grid.pixel_size[0], grid.pixel_size_m)
+        scene.look(config, part(progress, 0, 0.02))
+        chosen = plan(config, grid.pixel_size[0], grid.pixel_size_m, scene.noise)
         if chosen.segment > max(grid.width, grid.height) and "slic" in chosen.steps:
             raise ConfigError(
                 f"A superpixel ({chosen.segment} px) is larger than the raster ({grid.width} x {grid.height} px).",
                 "Choose a smaller segment size, or the steps 'crf'.",
             )
         for line in (*chosen.lines(grid.pixel_size_m), *scene.doubts(rough)):
-            progress(0, line)
-        scene.look(config, part(progress, 0, 0.02))
+            progress(0.02, line)
         threshold = 0.5 if rough.threshold is None else rough.threshold
         tags = {
             "WATERDL_VERSION": version(), "WATERDL_THRESHOLD": f"{threshold:g}", "WATERDL_SETTINGS": json.dumps(config.to_json()),
@@ -99,7 +99,9 @@ class _Scene:
                         "Georeference them first, or choose an image of the same size.",
                     )
                 if not overlap(mine, other):
-                    raise GridMismatchError("The image does not lie over the map.", "Choose an image of the same place, and check the CRS of both.")
+                    raise GridMismatchError(
+                        "The image does not lie over the map.", "Choose an image of the same place, and check the CRS of both."
+                    )
             if len(self._stack.bands) > MOST_BANDS:
                 raise ConfigError(
                     f"The image has {len(self._stack.bands)} bands; {MOST_BANDS} can take part.",
@@ -108,7 +110,7 @@ class _Scene:
         except BaseException:
             self.close()
             raise
-        self._numbers = None
+        self._numbers, self.noise = None, 0.0
 
     @property
     def bands(self) -> int:
@@ -123,7 +125,7 @@ class _Scene:
         return lines
 
     def look(self, config: RefineConfig, progress: Progress) -> None:
-        """Find the range of each band from windows all over the raster."""
+        """Find the range of each band, and the noise, from windows all over the raster."""
         sketches = [Sketch() for _ in range(self.bands)]
         places = list(blocks(self._grid.width, self._grid.height, SAMPLE_PX))
         step = max(len(places) / SAMPLES, 1.0)
@@ -144,6 +146,8 @@ class _Scene:
             progress(1, "Warning: the image is constant where it was sampled: outlines can't be improved by it.")
         if config.stretch and all(s.number for s in sketches):
             self._numbers = stretch(sketches)
+        found = [noise(*self.read(window)) for window in sampled]
+        self.noise = float(np.median([n for n in found if n] or [0.0]))
 
     def _read(self, window: Window):
         return self._stack.read(window) if self._same else self._stack.read_on(self._grid.part(window))
@@ -166,7 +170,14 @@ class _Scene:
 
 class _Job:
     def __init__(self, rough, raster: Raster, scene: _Scene, chosen: Plan, threshold: float, channels: int, outputs: tuple):
-        self.rough, self.scene, self.chosen, self.threshold, self.channels, self.outputs = rough, scene, chosen, threshold, channels, outputs
+        self.rough, self.scene, self.chosen, self.threshold, self.channels, self.outputs = (
+            rough,
+            scene,
+            chosen,
+            threshold,
+            channels,
+            outputs,
+        )
         self.raster, self.grid, self.values = raster, raster.grid, np.array([c.value for c in rough.classes], np.uint8)
         self.before, self.after = np.zeros(len(self.values), np.int64), np.zeros(len(self.values), np.int64)
         self.changed, self.nodata = 0, 0
@@ -247,7 +258,10 @@ class _Job:
         self.nodata += int((~valid).sum())
         for writer, values in zip(
             self.outputs,
-            (np.where(valid, self.values[guess], NODATA).astype(np.uint8)[None], np.where(valid, chances, PROBABILITY_NODATA).astype(np.float32)),
+            (
+                np.where(valid, self.values[guess], NODATA).astype(np.uint8)[None],
+                np.where(valid, chances, PROBABILITY_NODATA).astype(np.float32),
+            ),
         ):
             if writer is not None:
                 writer.write(window, values)
@@ -261,4 +275,3 @@ def _from_classes(guess: np.ndarray, classes: int, channels: int, certainty: flo
     if channels == 1:
         return np.where(guess == 1, certainty, 1 - certainty)[None]
     return np.where(guess == np.arange(classes)[:, None, None], certainty, (1 - certainty) / (classes - 1))
-

@@ -6,5 +6,6 @@ from .inference import DEVICES, InferConfig
 from .lakes import LakesConfig
 from .refine import RefineConfig
 from .training import LOSSES, SCHEMES, TrainConfig
+from .vectorize import VectorizeConfig
 
-__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "RefineConfig", "LakesConfig", "TrainConfig"]
+__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "RefineConfig", "LakesConfig", "TrainConfig", "VectorizeConfig"]

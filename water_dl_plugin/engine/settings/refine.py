@@ -19,14 +19,14 @@ class RefineConfig(Config):
     mode: str = param(
         "slic_crf",
         "Steps",
-        "slic: each superpixel gets the class of most of its pixels. crf: a fully connected conditional random field pulls outlines onto the image's edges and removes specks. Or one after the other.",
+        "slic: each superpixel becomes one class. crf: a fully connected conditional random field pulls outlines onto the image's edges and removes specks. Or one after the other.",
         choices=MODES,
     )
     bands: str = param("", "Bands", "Bands of the image that take part: '1-4', 'B3,B8'. Empty: all. The near infrared helps most.")
     segment_size: float = param(
         0.0,
         "Segment size",
-        "Side of a superpixel, in the unit below (or their number). 0: from the pixel size (20 m, but 5 to 40 px). It should be smaller than the smallest lake that matters.",
+        "Side of a superpixel, in the unit below (or their number). 0: from the pixel size (7.5 m, but 5 to 15 px). It should be smaller than the smallest lake that matters.",
         minimum=0,
         maximum=1e6,
     )
@@ -42,11 +42,11 @@ class RefineConfig(Config):
         maximum=1000,
     )
     srgb: float = param(
-        13.0,
+        0.0,
         "Colour difference",
-        "Standard deviation in colour of the same kernel: pixels that differ by more hardly influence each other. Bands are scaled to 0..255.",
+        "Standard deviation in colour of the same kernel: pixels that differ by more hardly influence each other. Bands are scaled to 0..255. 0: 13, or twice the image's noise if that is more.",
         unit="of 255",
-        minimum=0.1,
+        minimum=0,
         maximum=1000,
     )
     threshold: Optional[float] = param(
@@ -100,10 +100,10 @@ class RefineConfig(Config):
     )
     slic_iterations: int = param(10, "SLIC iterations", "Rounds of the clustering.", minimum=1, maximum=100, advanced=True)
     fusion: str = param(
-        "majority",
+        "mean",
         "Class of a superpixel",
-        "'majority': that of most of its pixels; its probability is their share. 'mean': from its mean probability.",
-        choices=("majority", "mean"),
+        "'mean': from its mean probability. 'majority' (as published): that of most of its pixels; its probability is their share.",
+        choices=("mean", "majority"),
         advanced=True,
     )
     stretch: bool = param(
@@ -135,7 +135,5 @@ class RefineConfig(Config):
         choices=ENGINES,
         advanced=True,
     )
-    compression: str = param(
-        "DEFLATE", "Compression", "Of the written rasters.", choices=("DEFLATE", "ZSTD", "LZW", "NONE"), advanced=True
-    )
+    compression: str = param("DEFLATE", "Compression", "Of the written rasters.", choices=("DEFLATE", "ZSTD", "LZW", "NONE"), advanced=True)
     threads: int = param(0, "Threads", "Processor threads. 0: all.", minimum=0, maximum=1024, advanced=True)

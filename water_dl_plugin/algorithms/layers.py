@@ -1,0 +1,78 @@
+"""Layers that a run leaves: polygons written through a sink, and the styles that they are loaded with."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+
+from qgis.core import (
+    Qgis,
+    QgsCoordinateReferenceSystem,
+    QgsFeature,
+    QgsFeatureSink,
+    QgsField,
+    QgsFields,
+    QgsGeometry,
+    QgsProcessingLayerPostProcessorInterface,
+    QgsProcessingUtils,
+    QgsWkbTypes,
+)
+from qgis.PyQt.QtCore import QMetaType, QVariant
+
+from ..engine.errors import OutputError
+
+_TYPES, _NAMES = (
+    (QMetaType.Type, ("Int", "Double", "QString")) if Qgis.QGIS_VERSION_INT >= 33800 else (QVariant.Type, ("Int", "Double", "String"))
+)
+_FIELD_TYPES = {kind: getattr(_TYPES, name) for kind, name in zip((int, float, str), _NAMES)}
+
+
+def write_polygons(algorithm, args: tuple, features: Iterable, fields: Sequence, crs: str) -> str:
+    """Write features, (WKB of a multipolygon, values by field name), through a sink: to a file, a database or a layer in memory.
+
+    `args` are (parameters, name of the output, context), `fields` (name, Python type), `crs` WKT. Returns what was written, "" if it was not
+    asked for. A sink can't be taken back, so nothing but the disk should be able to fail here: the features are ready.
+    """
+    known = QgsFields()
+    for field, kind in fields:
+        known.append(QgsField(field, _FIELD_TYPES[kind]))
+    reference = QgsCoordinateReferenceSystem.fromWkt(crs) if crs else QgsCoordinateReferenceSystem()
+    sink, target = algorithm.parameterAsSink(*args, known, QgsWkbTypes.Type.MultiPolygon, reference)
+    if sink is None:
+        if args[0].get(args[1]) in (None, ""):
+            return ""
+        raise OutputError(
+            f"{args[0][args[1]]} can't be made as a layer.", "Is the folder there and writable, and no program holding the file?"
+        )
+    for wkb, values in features:
+        feature, geometry = QgsFeature(known), QgsGeometry()
+        geometry.fromWkb(wkb)
+        feature.setGeometry(geometry)
+        feature.setAttributes([values.get(field) for field, _ in fields])
+        if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
+            raise OutputError(f"A polygon can't be written: {sink.lastError()}", "Is the disk full?")
+    del sink  # closes the file
+    return target
+
+
+def style_path(target: str) -> str:
+    """Where the style of a layer goes: beside a file that is the layer's own, else to a temporary file."""
+    if "|" not in target and os.path.isfile(target):
+        return os.path.splitext(target)[0] + ".qml"
+    return QgsProcessingUtils.generateTempFilename("style.qml")
+
+
+class Styler(QgsProcessingLayerPostProcessorInterface):
+    """Gives a loaded layer its style. QGIS does not own it, so that `kept` does until the layer has been loaded."""
+
+    kept: list = []
+
+    def __init__(self, style: str):
+        super().__init__()
+        self._style = style
+        Styler.kept.append(self)
+
+    def postProcessLayer(self, layer, context, feedback):
+        layer.loadNamedStyle(self._style)
+        layer.triggerRepaint()
+        Styler.kept.remove(self)
