@@ -99,7 +99,7 @@ def _piece(path: str, name: str, make) -> Piece:
 def _read(path: str) -> tuple:
     raster = gdal.Open(path)
     image = raster.ReadAsArray()
-    return image, (image > 0).all(axis=0), raster.GetGeoTransform()
+    return image, (image > 0).any(axis=0), raster.GetGeoTransform()  # nodata is 0, but so is clear water in the near infrared
 
 
 def _drawn(path: str, shape: tuple, transform: tuple) -> tuple[np.ndarray, np.ndarray]:
@@ -143,9 +143,9 @@ def _naip_map(folder: str, path: str) -> np.ndarray:
     bands = tuple({"name": name, "unit": "", "dtype": "uint8"} for name in ("red", "green", "blue", "nir"))
     chips.write_manifest(work, Manifest("segmentation", bands, chips12.CLASSES, SIDE, tuple(listed), stride=SIDE, seed=0))
     model = os.path.join(OUT, "naip.onnx")
-    config = TrainConfig(epochs=5, resume=False)
+    config = TrainConfig(epochs=12, resume=False)
     train.train(work, model, config, lambda _, message="": print(f"  {message}", flush=True) if message.startswith("Epoch") else None)
-    with Stack(path) as source:
+    with Stack(path, bands="1-4") as source:  # band 4 is declared as alpha in the files; it is near infrared
         result = np.zeros((source.grid.height, source.grid.width), np.float32)
         for window, given, _ in predict(source, OnnxModel(model), InferConfig()):
             result[window.slices] = given[0]

@@ -22,6 +22,7 @@ ALGORITHMS = (
     ExportChips,
     TrainModel,
     ClassifyRaster,
+    RefineWater,
     VectorizeWater,
     AssessClassification,
     LakeStatistics,

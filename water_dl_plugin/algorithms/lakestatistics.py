@@ -2,28 +2,17 @@
 
 from __future__ import annotations
 
-import os
-
 from qgis.core import (
-    QgsCoordinateReferenceSystem,
-    QgsFeature,
-    QgsFeatureSink,
-    QgsField,
-    QgsFields,
-    QgsGeometry,
     QgsProcessing,
     QgsProcessingOutputNumber,
     QgsProcessingParameterFeatureSink,
     QgsProcessingParameterFeatureSource,
     QgsProcessingParameterFileDestination,
     QgsProcessingParameterRasterLayer,
-    QgsWkbTypes,
 )
-from qgis.PyQt.QtCore import QVariant
 
-from ..engine.errors import OutputError
 from ..engine.settings import LakesConfig
-from .base import ASSESS, ROOT, Styler, WaterAlgorithm, explain
+from .base import ASSESS, WaterAlgorithm, explain
 
 _NUMBERS = (
     ("COUNT", "Number of lakes"), ("AREA_KM2", "Total area in km²"), ("MEAN_KM2", "Mean area in km²"), ("MEDIAN_KM2", "Median area in km²"),
@@ -60,43 +49,21 @@ class LakeStatistics(WaterAlgorithm):
             *(QgsProcessingOutputNumber(name, text) for name, text in _NUMBERS),
         ]  # fmt: skip
 
-    def work(self, data, config, progress):
-        from ..engine.lakes import MATCH_FIELDS, lake_statistics
+    def checkParameterValues(self, parameters, context) -> tuple[bool, str]:
+        if parameters.get("MATCHES") and not parameters.get("REFERENCE"):
+            return False, "Matched lakes need an inventory: choose one (REFERENCE), or leave the layer of matched lakes (MATCHES) out."
+        return super().checkParameterValues(parameters, context)
 
+    def work(self, data, config, progress):
+        from ..engine.lakes import MATCH_FIELDS, lake_statistics, match_style
+
+        reference = data.vector("REFERENCE")
         found = lake_statistics(
-            data.vector("INPUT"), config, reference=data.vector("REFERENCE"), dem=data.raster("DEM"), area=data.vector("AREA"),
+            data.vector("INPUT"), config, reference=reference, dem=data.raster("DEM"), area=data.vector("AREA"),
             report=data.output("REPORT"), csv=data.output("CSV"), json_path=data.output("JSON"), progress=progress,
         )  # fmt: skip
-        if found.match is not None:
-            _fill(data, "MATCHES", "Matched lakes", MATCH_FIELDS, found.crs, found.features(), "lake_matches.qml")
+        if reference:
+            data.polygons("MATCHES", "Matched lakes", found.features(), MATCH_FIELDS, found.crs, match_style)
         for line in found.lines():
             progress(1, line)
         return {name: value for name, value in found.numbers().items() if value is not None}
-
-
-def _fill(data, name: str, title: str, kinds, crs: str, features, style: str) -> None:
-    """Write (ogr geometry, values) into a layer of polygons, wherever the user wants it; nothing if it was not asked for."""
-    fields = QgsFields()
-    for field, kind in kinds:
-        fields.append(QgsField(field, {str: QVariant.String, int: QVariant.LongLong, float: QVariant.Double}[kind]))
-    algorithm, context = data._algorithm, data._context
-    reference = QgsCoordinateReferenceSystem.fromWkt(crs) if crs else QgsCoordinateReferenceSystem()
-    sink, place = algorithm.parameterAsSink(data._parameters, name, context, fields, QgsWkbTypes.Type.MultiPolygon, reference)
-    if not place:
-        return
-    if sink is None:
-        raise OutputError(f"The layer {title} can't be made at {place[:300]}.", "Choose another place or format.")
-    for shape, values in features:
-        geometry = QgsGeometry()
-        geometry.fromWkb(bytes(shape.ExportToWkb()))
-        geometry.convertToMultiType()
-        feature = QgsFeature(fields)
-        feature.setGeometry(geometry)
-        feature.setAttributes([values[field] for field, _ in kinds])
-        if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
-            raise OutputError(f"The layer {title} can't be written: {sink.lastError()[:300]}", "Choose another place or format.")
-    sink.flushBuffer()
-    data.destinations[name] = place
-    if context.willLoadLayerOnCompletion(place):
-        details = context.layerToLoadOnCompletionDetails(place)
-        details.setPostProcessor(Styler(os.path.join(ROOT, "resources", "styles", style)))

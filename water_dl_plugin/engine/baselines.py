@@ -175,7 +175,7 @@ class PixelTrainer(Trainer):
             some = slice(None, None, -(-len(rows) // 1000))
             given = predict(pixels, valid)[-len(self.channels) :].reshape(len(self.channels), -1).T
             shares.append(np.mean(np.abs(given[some] - reweigh(self.predict(rows[some]), self.factors)) <= self.tolerance))
-        if False:
+        if not np.mean(shares) >= AGREED:
             raise ModelError(
                 f"The exported model differs from the trained one in {1 - np.mean(shares):.2%} of the pixels.",
                 "Please report this with the output of diagnostics.",
@@ -228,7 +228,7 @@ class ForestTrainer(PixelTrainer):
 class MachinesTrainer(PixelTrainer):
     """A support vector machine with a radial basis function per class against the others (one for two classes)."""
 
-    tolerance = 2e-3
+    tolerance = 1e-3
 
     def __post_init__(self):
         super().__post_init__()
@@ -265,7 +265,7 @@ class MachinesTrainer(PixelTrainer):
             self._shifts[k] = platt.intercept_[0] + platt.coef_[0, 0] * machine.intercept_[0]
             self._machines.append((k, machine, platt))
             tell(1, f"{int(place.sum())} support vectors")
-        # the pixels are in random order, and so are the vectors: large sums of one sign would cost the float32 of the graph four digits
+        # The pixels are in random order, and so are the vectors: long sums of one sign would cost the float32 of the graph two digits.
         self._vectors, self._coefficients = rows[place], coefficients[place]
 
     def predict(self, rows: np.ndarray) -> np.ndarray:

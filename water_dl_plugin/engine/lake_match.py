@@ -22,7 +22,7 @@ ROUNDING = 1e-6  # shares are sums of areas: exactly half must count as half
 class Match:
     """One entry per lake of the inventory in `covered`, `found`, `split`, `merged`, `whole`, `alone` (one lake of the map for one of the
     inventory), `pieces`, `partner` (place of the lake of the map that shares most with it, -1: none), `iou` (with that one); one per lake of
-    the map in `on` (share on lakes of the inventory), `right`, `merging`."""
+    the map in `on` (share on lakes of the inventory), `right`, `merging`, `mated` (right, and on a found lake)."""
 
     covered: np.ndarray
     found: np.ndarray
@@ -36,6 +36,7 @@ class Match:
     on: np.ndarray
     right: np.ndarray
     merging: np.ndarray
+    mated: np.ndarray
 
 
 def match(over: Overlay, reference_m2: np.ndarray, map_m2: np.ndarray, counted: np.ndarray, config: LakesConfig) -> Match:
@@ -60,9 +61,11 @@ def match(over: Overlay, reference_m2: np.ndarray, map_m2: np.ndarray, counted: 
     last = order[np.flatnonzero(np.diff(i[order], append=-1))]
     partner[i[last]] = j[last]
     iou[i[last]] = over.area_m2[last] / (reference_m2[i[last]] + map_m2[j[last]] - over.area_m2[last])
+    mated = np.zeros(m, bool)
+    mated[j[found[i] & right[j]]] = True
     split = found & (pieces > 1)
     alone = found & ~split & ~merged & right[partner] if m else found
-    return Match(over.covered_i, found, split, merged, found & whole, alone, pieces, partner, iou, over.covered_j, right, merging)
+    return Match(over.covered_i, found, split, merged, found & whole, alone, pieces, partner, iou, over.covered_j, right, merging, mated)
 
 
 def scores(found: int, wanted: int, right: int, mapped: int) -> dict:
@@ -76,13 +79,13 @@ def scores(found: int, wanted: int, right: int, mapped: int) -> dict:
 
 
 def areas(result: Match, reference_m2: np.ndarray, map_m2: np.ndarray, counted: np.ndarray, counted_map: np.ndarray) -> dict:
-    """Agreement of areas over the lakes that count: `iou` of everything, `matched_iou` of found lakes and right ones, `area_bias` of
+    """Agreement of areas over the lakes that count: `iou` of everything, `matched_iou` of found lakes and the right ones on them, `area_bias` of
     the totals, `alone_area_bias` and `alone_iou` (median) of the lakes with just one partner. NaN where undefined."""
     one = result.alone & counted
     partner = result.partner[one]
     return {
         "iou": _iou(result.covered, reference_m2, counted, result.on, map_m2, counted_map),
-        "matched_iou": _iou(result.covered, reference_m2, counted & result.found, result.on, map_m2, counted_map & result.right),
+        "matched_iou": _iou(result.covered, reference_m2, counted & result.found, result.on, map_m2, counted_map & result.mated),
         "area_bias": _bias(map_m2[counted_map].sum(), reference_m2[counted].sum()),
         "alone": int(one.sum()),
         "alone_area_bias": _bias(map_m2[partner].sum(), reference_m2[one].sum()),

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Optional
 
 import numpy as np
+from osgeo import ogr
 
 from . import inventory
 from .errors import LabelError
@@ -19,6 +21,7 @@ from .overlay import overlay
 from .progress import Progress, part, silent
 from .raster import writable
 from .settings import LakesConfig
+from .styles import FOLDER
 from .tables import write_json
 
 INSIDE = 0.5  # a lake belongs to the area of interest with at least half of its area
@@ -87,7 +90,7 @@ class LakeStatistics:
         }  # fmt: skip
 
     def features(self) -> Iterator[tuple]:
-        """(ogr geometry in `crs`, values by `MATCH_FIELDS`) of all lakes that count: first the inventory's, then the map's.
+        """(WKB of a multipolygon in `crs`, values by `MATCH_FIELDS`) of all lakes that count: first the inventory's, then the map's.
 
         `match` is found, split, merged or missed for the inventory (a lake that is both merged and split is merged), right, merging or
         false for the map. Reference: `covered` by the map; map: `covered` by the inventory. `partner` is the other one's number."""
@@ -97,11 +100,11 @@ class LakeStatistics:
             p = found.partner[k]
             values = {"partner": self.lakes.numbers[p], "partner_m2": self.lakes.area_m2[p]} if p >= 0 else {}
             values.update(iou=found.iou[k], pieces=found.pieces[k], whole=found.whole[k], size_class=names[size[k]][0])
-            yield self.reference.geometries[k], _values(self.reference, k, "reference", kind, found.covered[k], values)
+            yield _wkb(self.reference.geometries[k]), _values(self.reference, k, "reference", kind, found.covered[k], values)
         size = size_class(self.config, self.lakes.area_m2)
         for k in np.flatnonzero(self.counted):
             kind = "false" if not found.right[k] else "merging" if found.merging[k] else "right"
-            yield self.lakes.geometries[k], _values(self.lakes, k, "map", kind, found.on[k], {"size_class": names[size[k]][0]})
+            yield _wkb(self.lakes.geometries[k]), _values(self.lakes, k, "map", kind, found.on[k], {"size_class": names[size[k]][0]})
 
 
 def lake_statistics(
@@ -150,6 +153,12 @@ def lake_statistics(
         progress(0.95, f"Warning: {note}")
     _write(result, report, csv, json_path, title or f"Lakes of {_name(path)}")
     return result
+
+
+def match_style(path: str) -> None:
+    """A style file for a layer of `features`. A file that is there already stays: someone may have made it."""
+    if not os.path.exists(path):
+        shutil.copyfile(os.path.join(FOLDER, "lake_matches.qml"), path)
 
 
 def _read(source: str, what: str, config: LakesConfig, elevation: str, progress: Progress) -> Inventory:
@@ -215,6 +224,10 @@ def _values(lakes: Inventory, k: int, layer: str, kind: str, covered: float, mor
     }
     known.update(more)
     return {name: None if known.get(name) is None else python(known[name]) for name, python in MATCH_FIELDS}
+
+
+def _wkb(geometry) -> bytes:
+    return bytes(ogr.ForceToMultiPolygon(geometry.Clone()).ExportToWkb())
 
 
 def _write(result: LakeStatistics, report: str, csv: str, json_path: str, title: str) -> None:

@@ -17,7 +17,7 @@ import numpy as np
 from .outlines import BESIDE_CLASS, DX, DY, WAY
 
 FARTHEST = 0.48  # px along a link: its ends, the centres of pixels, are at 0.5
-TURNS = 12  # steps of smoothing: wiggles shorter than about ten pixels go
+TURNS = 8  # steps of smoothing: wiggles shorter than about eight pixels go
 SPAN = 64  # points that one straight edge may replace
 ENOUGH = 0.004  # of a ring's area: what simplification may change
 
@@ -67,7 +67,7 @@ def pixel_rings(codes, start, length, width: int) -> list[np.ndarray]:
     return np.split(place[turns].astype(np.float64), np.cumsum(np.add.reduceat(turns, last - length + 1, dtype=np.int64))[:-1])
 
 
-def smooth_rings(codes, start, length, width: int, height: int, reach: float = 0.5, tolerance: float = 0.1) -> list[np.ndarray]:
+def smooth_rings(codes, start, length, width: int, height: int, reach: float = 0.5, tolerance: float = 0.05) -> list[np.ndarray]:
     """Smooth outlines of rings laid end to end: `(points, 2)` per ring, not closed. `reach` (0..0.5 px) bounds how far points slide,
     `tolerance` (px) how far edges may pass the points that they replace; each ring keeps its area within 0.4 % wherever its points may
     slide far enough (with a reach from 0.25 px on all do), but for points on the raster's frame and beside other classes, which stay."""
@@ -207,8 +207,9 @@ def _thin(chain: Chain, points, shift, tolerance: float, reach: float) -> np.nda
         one, other = before[gone], after[gone]
         gap[one] += gap[gone]
         after[one], before[other] = other, one
-        trial = np.unique(np.concatenate([one, other]))
-        trial = trial[~chain.needed[trial] & alive[trial]]
+        near = np.zeros(count, bool)
+        near[one] = near[other] = True
+        trial = np.flatnonzero(near & alive & ~chain.needed)
     return alive
 
 

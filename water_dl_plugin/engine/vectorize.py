@@ -24,7 +24,7 @@ from .progress import Progress, part, silent
 from .raster import Grid, Raster, overlap, small_cache
 from .settings import VectorizeConfig
 from .spool import Spool
-from .windows import Window, blocks
+from .windows import Window
 from .zones import Sums, Zones
 
 STRIP = 6_000_000  # px that are traced at once
@@ -110,11 +110,7 @@ def _chosen(classes: tuple, config: VectorizeConfig) -> list[int]:
 def _strips(grid: Grid) -> list[Window]:
     """Whole rows, as many as make a good piece of work, in whole blocks of most files."""
     rows = max(STRIP // grid.width // 256 * 256, 64)
-    return (
-        list(blocks(grid.width, grid.height, max(grid.width, rows)))
-        if rows > grid.width
-        else [Window(0, row, grid.width, min(rows, grid.height - row)) for row in range(0, grid.height, rows)]
-    )
+    return [Window(0, row, grid.width, min(rows, grid.height - row)) for row in range(0, grid.height, rows)]
 
 
 def _trace(grid: Grid, reader, chosen: list, config: VectorizeConfig, progress: Progress) -> list[Rings]:

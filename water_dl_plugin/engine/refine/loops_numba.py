@@ -11,8 +11,18 @@ import math
 import numpy as np
 from numba import njit
 
-_fast = njit(cache=True, nogil=True, fastmath=True)
-_exact = njit(cache=True, nogil=True)
+
+def _compiled(**options):
+    def wrap(function):
+        try:
+            return njit(cache=True, nogil=True, **options)(function)
+        except RuntimeError:  # numba finds no folder to write its cache to
+            return njit(nogil=True, **options)(function)
+
+    return wrap
+
+
+_fast, _exact = _compiled(fastmath=True), _compiled()
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 
@@ -110,7 +120,8 @@ def embed(bands, where, cols, start, stop, origin_x, origin_y, scale, primes, id
             keys, table, shift = _grown(keys, table, shift)
         while count + size * (d + 1) > len(found):
             longer = np.empty(2 * len(found), np.uint64)
-            longer[:count] = found[:count]
+            for i in range(count):  # a slice on the left would take numba 2 s more to compile
+                longer[i] = found[i]
             found = longer
         last = len(table) - 1
         for c in range(size):
@@ -208,12 +219,8 @@ def _tanh_half(z):
     whole = np.float32(math.floor(t + np.float32(0.5)))
     f = (t - whole) * np.float32(0.6931471805599453)
     p = np.float32(1.0) + f * (np.float32(1.0) + f * (np.float32(0.5) + f * (np.float32(0.16666667) + f * (np.float32(0.041666668) + f * (np.float32(0.008333334) + f * np.float32(0.0013888889))))))  # fmt: skip
-    power = np.float32(1.0)
     n = int(whole)
-    if n >= 0:
-        power = np.float32(1 << n)
-    else:
-        power = np.float32(1.0) / np.float32(1 << (-n))
+    power = np.float32(1 << n) if n >= 0 else np.float32(1.0) / np.float32(1 << -n)
     e = p * power
     return (e - np.float32(1.0)) / (e + np.float32(1.0))
 
@@ -262,6 +269,12 @@ def _add(target, weight, one, other):
 
 
 @_fast
+def _times(target, weight, one):
+    for c in range(len(target)):
+        target[c] = weight * one[c]
+
+
+@_fast
 def smooth(image, taps, first, last, result):
     """Separable convolution of rows `first..last` of `image` float32 `(rows, cols)` with symmetric `taps` (radius + 1,); zero outside."""
     rows, cols = image.shape
@@ -269,12 +282,12 @@ def smooth(image, taps, first, last, result):
     line, nothing = np.zeros(cols + 2 * radius, np.float32), np.zeros(cols, np.float32)
     inner = line[radius : radius + cols]
     for r in range(first, last):
-        inner[:] = taps[0] * image[r]
+        _times(inner, taps[0], image[r])
         for k in range(1, radius + 1):
             if r - k >= 0 or r + k < rows:
                 _add(inner, taps[k], image[r - k] if r - k >= 0 else nothing, image[r + k] if r + k < rows else nothing)
         target = result[r]
-        target[:] = taps[0] * inner
+        _times(target, taps[0], inner)
         for k in range(1, radius + 1):
             _add(target, taps[k], line[radius - k : radius - k + cols], line[radius + k : radius + k + cols])
 

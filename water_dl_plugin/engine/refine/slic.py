@@ -55,7 +55,6 @@ def slic(
             tick((turn + 1) / (iterations + 2))
         chosen = np.empty((down, across, step * step), np.uint8)
         parts.run(lambda _, a, b: inner.assign(cells, centres, alive, place, a, b, sums[:0], chosen), down, least=1)
-    del cells
     number = np.arange(down * across, dtype=np.int32).reshape(down, across, 1)
     labels = number + (chosen // 3).astype(np.int32) * across + chosen % 3 - (across + 1)
     labels = labels.reshape(down, across, step, step).transpose(0, 2, 1, 3).reshape(down * step, across * step)

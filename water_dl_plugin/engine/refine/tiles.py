@@ -224,8 +224,9 @@ class _Job:
         for number, window in enumerate(tiles):
             outer = Window(window.col - halo, window.row - halo, window.width + 2 * halo, window.height + 2 * halo).inside(width, height)
             tick = part(progress, number / len(tiles), (number + 1) / len(tiles))
-            rough, given, valid = self._rough(outer)
-            inner = given if between is None else between.read(outer)[0]
+            rough, chances, valid = self._rough(outer)
+            inner = centred(chances, self.threshold, self.chosen.config.limit) if between is None else between.read(outer)[0]
+            use = valid
             if valid.any():
                 image, seen = self.scene.read(outer)
                 use = valid & seen
@@ -234,24 +235,24 @@ class _Job:
                     inner = run(step, self.chosen, inner, image, use, (outer.col, outer.row), lambda done, share=share: share(done, ""))
                 del image
             cut = window.shifted(-outer.col, -outer.row).slices
+            whole = (slice(None), *cut)
             if target is not None:
-                target.write(window, np.where(valid[cut], inner[(slice(None), *cut)], PROBABILITY_NODATA).astype(np.float32))
-            else:
-                self._finish(window, rough[cut], inner[(slice(None), *cut)], valid[cut])
+                target.write(window, np.where(valid[cut], inner[whole], PROBABILITY_NODATA).astype(np.float32))
+            else:  # what the image does not show stays as it was
+                self._finish(window, rough[cut], np.where(use[cut], uncentred(inner[whole], self.threshold), chances[whole]), valid[cut])
             tick(1, "")
 
     def _rough(self, window: Window):
-        """The rough map: class indices, centred probabilities `(channels, rows, cols)`, and where it has data."""
+        """The rough map: class indices, probabilities float32 `(channels, rows, cols)`, and where it has data."""
         guess, chances = self.rough.read(window)
         valid = guess >= 0
         if chances is None:
             chances = _from_classes(guess, len(self.values), self.channels, self.chosen.config.certainty)
         chances = np.where(valid, chances[-self.channels :], 0.5).astype(np.float32)
-        return guess, centred(chances, self.threshold, self.chosen.config.limit), valid
+        return guess, chances, valid
 
-    def _finish(self, window: Window, rough, inner, valid) -> None:
-        chances = uncentred(inner, self.threshold)
-        guess = classify(inner, 0.5)
+    def _finish(self, window: Window, rough, chances, valid) -> None:
+        guess = classify(chances, self.threshold)
         self.before += np.bincount(rough[valid], minlength=len(self.values))
         self.after += np.bincount(guess[valid], minlength=len(self.values))
         self.changed += int((guess != rough)[valid].sum())

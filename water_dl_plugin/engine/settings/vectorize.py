@@ -76,7 +76,7 @@ class VectorizeConfig(Config):
         advanced=True,
     )
     simplify: float = param(
-        0.1,
+        0.05,
         "Simplify smoothed outlines",
         "Points are left out where the outline stays within this distance. 0: one point per side of a pixel.",
         unit="px",
