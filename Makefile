@@ -1,6 +1,6 @@
 # Every target works from a fresh clone: it sets up what is missing first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format bench accuracy docs package deploy clean
+.PHONY: help setup reference demo test lint format bench accuracy docs package deploy clean
 SHELL := /bin/bash
 PYTHON := .venv/bin/python
 
@@ -15,10 +15,13 @@ help: ## Show this list
 setup: ## Install what is missing: QGIS (apt), .venv, a QGIS profile of its own
 	@scripts/setup.sh
 
+reference: ## The same, and pydensecrf2, which tests and benchmarks compare with
+	@scripts/setup.sh reference
+
 demo: setup ## Map water on a real scene, through qgis_process (own files: SCENE=... LABELS=...)
 	$(PYTHON) scripts/demo.py
 
-test: setup ## Run the whole test suite (some of it: ARGS='-k chips')
+test: reference ## Run the whole test suite (some of it: ARGS='-k chips')
 	$(PYTHON) -m pytest $(ARGS)
 
 lint: setup ## Check style and common mistakes
@@ -29,7 +32,7 @@ format: setup ## Format the code
 	$(PYTHON) -m ruff check --fix .
 	$(PYTHON) -m ruff format .
 
-bench: setup ## Measure speed and peak memory
+bench: reference ## Measure speed and peak memory
 	$(PYTHON) benchmarks/bench.py $(ARGS)
 
 accuracy: setup ## Train on real chips, compare with water indices on held-out places

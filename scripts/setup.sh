@@ -1,6 +1,7 @@
 #!/bin/bash
 # Installs what this clone needs and does not have: QGIS and tools (apt), .venv on QGIS's own Python, a QGIS profile.
-# Does nothing, and needs no network, when everything is there. Called by `make setup`.
+# Does nothing, and needs no network, when everything is there. Called by `make setup`. With the word `reference`, it also builds
+# pydensecrf2, which tests and benchmarks compare with: there is no wheel of it, so this takes a compiler and a minute.
 set -euo pipefail
 cd "$(dirname "$(readlink -f "$0")")/.."
 packages=(qgis python3-qgis qgis-providers python3-venv python3-pip xvfb xauth scrot)
@@ -18,6 +19,10 @@ installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = i
 
 exec 9> .setup-lock; flock 9 # two makes at once: the second one waits and then finds all done
 
+reference=${1:-}
+if [ "$reference" = reference ] && ! .venv/bin/python -c 'import pydensecrf' 2> /dev/null; then
+  packages+=(g++ python3-dev)
+fi
 if command -v apt-get > /dev/null; then
   missing=(); for name in "${packages[@]}"; do installed "$name" || missing+=("$name"); done
   if [ ${#missing[@]} -gt 0 ]; then
@@ -48,15 +53,23 @@ print("\n".join(line for group in groups.values() for line in group))
 PYTHON
 )
 pins=$("$system" -s -c 'from water_dl_plugin.packages import pins; print("\n".join(pins()))')
-stamp=$(printf '%s\n' "$("$system" -V)" "$wanted" "$pins" "$torch" | sha256sum)
+base=$(printf '%s\n' "$("$system" -V)" "$pins" | sha256sum) # another Python, or another numpy of the system: everything anew
+stamp=$(printf '%s\n' "$base" "$wanted" "$torch" | sha256sum)
 if [ "$(cat .venv/.setup-stamp 2> /dev/null)" != "$stamp" ]; then
   say "Installing Python packages into .venv (a few minutes)"
-  "$system" -m venv --clear --system-site-packages .venv
+  [ "$(cat .venv/.setup-base 2> /dev/null)" = "$base" ] || "$system" -m venv --clear --system-site-packages .venv
+  echo "$base" > .venv/.setup-base
   printf '%s\n' "$wanted" > .venv/requirements.txt
   printf '%s\n' "$pins" "$torch" 'affine<3' > .venv/constraints.txt # affine 3 needs a newer attrs than Debian 12's
   .venv/bin/python -m pip install -q --no-compile --only-binary :all: -c .venv/constraints.txt -r .venv/requirements.txt
   .venv/bin/python -c 'import osgeo.gdal_array, qgis.core, torch, onnxruntime' || die "The packages in .venv don't work together (see above)."
   echo "$stamp" > .venv/.setup-stamp
+fi
+
+if [ "$reference" = reference ] && ! .venv/bin/python -c 'import pydensecrf' 2> /dev/null; then
+  say "Building pydensecrf2 (a minute)"
+  .venv/bin/python -m pip install -q -c .venv/constraints.txt pydensecrf2==1.1 ||
+    say "It can't be built here: tests that compare with it are skipped."
 fi
 
 . scripts/qgis_env.sh

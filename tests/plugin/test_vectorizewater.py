@@ -201,3 +201,18 @@ def test_errors_have_remedies_and_leave_nothing(water, inside, tmp_path):
         with pytest.raises(Refused, match=said):
             inside.run("vectorizewater", **{"INPUT": water[1], "OUTPUT": str(out / "l.gpkg"), **wrong})
     assert not list(out.iterdir())
+
+
+@pytest.mark.parametrize("name", ["l.gpkg", "l.shp", "l.fgb"])
+def test_a_full_disk_is_told_and_leaves_nothing(inside, tmp_path, name):
+    folder = tmp_path / "small"
+    if not helpers.small_disk(folder, "120k"):
+        pytest.skip("no small disk can be made here")
+    try:
+        speckled = (np.random.default_rng(0).random((200, 200)) < 0.3).astype(np.uint8)
+        raster = helpers.write_raster(tmp_path / "map.tif", speckled, helpers.utm(200, 200))
+        with pytest.raises(Refused, match="disk full"):
+            inside.run("vectorizewater", INPUT=raster, OUTPUT=str(folder / name))
+        assert not list(folder.iterdir())
+    finally:
+        helpers.umount(folder)

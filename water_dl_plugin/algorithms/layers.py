@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 
@@ -15,6 +16,8 @@ from qgis.core import (
     QgsGeometry,
     QgsProcessingLayerPostProcessorInterface,
     QgsProcessingUtils,
+    QgsVectorFileWriter,
+    QgsVectorLayer,
     QgsWkbTypes,
 )
 from qgis.PyQt.QtCore import QMetaType, QVariant
@@ -31,7 +34,7 @@ def write_polygons(algorithm, args: tuple, features: Iterable, fields: Sequence,
     """Write features, (WKB of a multipolygon, values by field name), through a sink: to a file, a database or a layer in memory.
 
     `args` are (parameters, name of the output, context), `fields` (name, Python type), `crs` WKT. Returns what was written, "" if it was not
-    asked for. A sink can't be taken back, so nothing but the disk should be able to fail here: the features are ready.
+    asked for. A sink can't be taken back, so the features should be ready: then only the disk can fail, and a file that it cut off is removed.
     """
     known = QgsFields()
     for field, kind in fields:
@@ -44,20 +47,45 @@ def write_polygons(algorithm, args: tuple, features: Iterable, fields: Sequence,
         raise OutputError(
             f"{args[0][args[1]]} can't be made as a layer.", "Is the folder there and writable, and no program holding the file?"
         )
-    for wkb, values in features:
-        feature, geometry = QgsFeature(known), QgsGeometry()
-        geometry.fromWkb(wkb)
-        feature.setGeometry(geometry)
-        feature.setAttributes([values.get(field) for field, _ in fields])
-        if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
-            raise OutputError(f"A polygon can't be written: {sink.lastError()}", "Is the disk full?")
-    del sink  # closes the file
+    try:
+        count = 0
+        for wkb, values in features:
+            feature, geometry = QgsFeature(known), QgsGeometry()
+            geometry.fromWkb(wkb)
+            feature.setGeometry(geometry)
+            feature.setAttributes([values.get(field) for field, _ in fields])
+            if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
+                raise OutputError(f"A polygon can't be written: {sink.lastError()[:300]}", "Is the disk full?")
+            count += 1
+        sink = None  # closes the file
+        if _is_file(target):  # a GeoPackage does not tell that it could not be written
+            written = QgsVectorLayer(target, "", "ogr")
+            if not written.isValid() or written.featureCount() not in (count, -1):
+                raise OutputError(f"{target} can't be written whole.", "Is the disk full?")
+    except BaseException:
+        sink = written = None
+        _discard(target)
+        raise
     return target
+
+
+def _is_file(target: str) -> bool:
+    """A file that is this layer's own, so no table in a database of others."""
+    return "|" not in target and os.path.isfile(target)
+
+
+def _discard(target: str) -> None:
+    if _is_file(target):
+        if target.lower().endswith(".shp"):
+            QgsVectorFileWriter.deleteShapeFile(target)
+        for path in (target, f"{target}-journal", f"{target}-wal", f"{target}-shm"):
+            with contextlib.suppress(OSError):  # the error that matters is already on its way
+                os.remove(path)
 
 
 def style_path(target: str) -> str:
     """Where the style of a layer goes: beside a file that is the layer's own, else to a temporary file."""
-    if "|" not in target and os.path.isfile(target):
+    if _is_file(target):
         return os.path.splitext(target)[0] + ".qml"
     return QgsProcessingUtils.generateTempFilename("style.qml")
 
