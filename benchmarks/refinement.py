@@ -38,7 +38,7 @@ REAL = {
     "chips12": ("chips12", rough_maps.chips_12, 30.0, 10),
 }
 TITLES = {
-    "naip": "NAIP 2014, 5 m, 4 bands: a small U-Net with coarse labels of other years; six windows with drawn waters",
+    "naip": "NAIP 2014, 5 m, 4 bands: a random forest with coarse labels of other years; six windows with drawn waters",
     "quickbird": "QuickBird, 2.6 m, 4 bands: a random forest with polygons of another chip; a drawn river between bridges",
     "chips12": "chips12, 30 m, 7 bands: the default U-Net, each chip by a network that has not seen its place; labels are noisy",
 }

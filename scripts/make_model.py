@@ -1,4 +1,5 @@
-"""Writes resources/models/map_water.model3: chips -> train -> classify -> assess, for QGIS's graphical modeler.
+"""Writes the models for QGIS's graphical modeler that ship with the plugin, in resources/models: map_water.model3 (chips -> train -> classify ->
+assess) and map_glacial_lakes.model3 (chips -> train in two stages -> classify -> refine -> polygons).
 
 Run with QGIS's own Python after an algorithm's parameters have changed: PATH=.venv/bin:/usr/bin:/bin .venv/bin/python scripts/make_model.py
 """
@@ -19,9 +20,11 @@ from qgis.core import (
     QgsProcessingModelChildParameterSource,
     QgsProcessingModelOutput,
     QgsProcessingModelParameter,
+    QgsProcessingParameterEnum,
     QgsProcessingParameterField,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
+    QgsProcessingParameterString,
     QgsProcessingParameterVectorLayer,
 )
 from qgis.PyQt.QtCore import QPointF
@@ -30,70 +33,115 @@ ROOT = Path(__file__).resolve().parent.parent
 Source = QgsProcessingModelChildParameterSource
 
 
-def main(path: Path) -> None:
-    model = QgsProcessingModelAlgorithm("Map water from labels", "Water DL", "mapwater")
-    integer = QgsProcessingParameterNumber.Type.Integer
-    for row, parameter in enumerate((
-        QgsProcessingParameterRasterLayer("INPUT", "Scene"),
-        QgsProcessingParameterVectorLayer("LABELS", "Labels", [QgsProcessing.SourceType.TypeVectorAnyGeometry]),
-        QgsProcessingParameterField("CLASS_FIELD", "Class field", None, "LABELS"),
-        QgsProcessingParameterNumber("TILE_SIZE", "Tile size [px]", integer, 256, minValue=16, maxValue=4096),
-        QgsProcessingParameterNumber("EPOCHS", "Epochs", integer, 30, minValue=1, maxValue=10000),
-    )):  # fmt: skip
-        component = QgsProcessingModelParameter(parameter.name())
-        component.setPosition(QPointF(120, 80 + 90 * row))
-        model.addModelParameter(parameter, component)
-    given = {name: [Source.fromModelParameter(name)] for name in ("INPUT", "LABELS", "CLASS_FIELD", "TILE_SIZE", "EPOCHS")}
+class Builder:
+    """A model in the making. Every parameter of a step that is not given gets the algorithm's default of today."""
 
-    def child(name: str, column: int, sources: dict, outputs: dict) -> None:
+    def __init__(self, name: str, title: str, description: str, parameters: list):
+        self.model = QgsProcessingModelAlgorithm(title, "Water DL", name)
+        self.model.setHelpContent({"ALG_DESC": description, "ALG_CREATOR": "Water DL"})
+        for row, parameter in enumerate(parameters):
+            component = QgsProcessingModelParameter(parameter.name())
+            component.setPosition(QPointF(120, 80 + 90 * row))
+            self.model.addModelParameter(parameter, component)
+
+    def child(self, name: str, outputs: dict, **sources) -> None:
+        """A step. A source is `given(...)`, `output(...)` or a plain value."""
+        column = len(self.model.childAlgorithms())
         algorithm = QgsProcessingModelChildAlgorithm(f"waterdl:{name}")
         algorithm.setChildId(name)
         algorithm.setPosition(QPointF(420 + 300 * column, 170 + 60 * column))
         known = QgsApplication.processingRegistry().algorithmById(f"waterdl:{name}")
-        defaults = {
-            d.name(): [Source.fromStaticValue(d.defaultValue())] for d in known.parameterDefinitions() if d.defaultValue() is not None
-        }
-        for parameter, source in {**defaults, **sources}.items():  # setParameterSources crashes 3.22
-            algorithm.addParameterSources(parameter, source)
+        wanted = {d.name(): d.defaultValue() for d in known.parameterDefinitions() if d.defaultValue() is not None}
+        for parameter, source in {**wanted, **sources}.items():  # setParameterSources crashes 3.22
+            algorithm.addParameterSources(parameter, [source if isinstance(source, Source) else Source.fromStaticValue(source)])
         algorithm.setDescription(known.displayName())
         listed = {}
-        for output, label in outputs.items():
+        for output_name, label in outputs.items():
             made = QgsProcessingModelOutput(label, label)
-            made.setChildOutputName(output)
+            made.setChildOutputName(output_name)
             made.setChildId(name)
             made.setPosition(QPointF(420 + 300 * column, 380 + 90 * len(listed) + 60 * column))
             listed[label] = made
         algorithm.setModelOutputs(listed)
-        model.addChildAlgorithm(algorithm)
+        self.model.addChildAlgorithm(algorithm)
 
-    chips = {key: given[key] for key in ("INPUT", "LABELS", "CLASS_FIELD", "TILE_SIZE")}
-    child("exportchips", 0, {**chips, "STRIDE": given["TILE_SIZE"], "TEST_SHARE": [Source.fromStaticValue(0.25)]}, {})
-    child(
-        "trainmodel",
-        1,
-        {"CHIPS": [Source.fromChildOutput("exportchips", "OUTPUT")], "EPOCHS": given["EPOCHS"]},
-        {"OUTPUT": "Model file", "REPORT": "Training report"},
+    def write(self, path: Path) -> None:
+        self.model.updateDestinationParameters()
+        complaints = [text for name in self.model.childAlgorithms() for text in self.model.validateChildAlgorithm(name)[1]]
+        if complaints or not self.model.toFile(str(path)):
+            raise SystemExit(f"The model can't be written: {complaints}")
+        print(f"{path.name}: {', '.join(d.name() for d in self.model.parameterDefinitions())}")
+
+
+given, output = Source.fromModelParameter, Source.fromChildOutput
+INTEGER = QgsProcessingParameterNumber.Type.Integer
+ANY, POLYGONS = QgsProcessing.SourceType.TypeVectorAnyGeometry, QgsProcessing.SourceType.TypeVectorPolygon
+
+
+def map_water(path: Path) -> None:
+    model = Builder(
+        "mapwater", "Map water from labels",
+        "From one scene and label polygons to a water map: a quarter of the labels, by blocks of the map, is held out from training and only assesses the map.",
+        [
+            QgsProcessingParameterRasterLayer("INPUT", "Scene"),
+            QgsProcessingParameterVectorLayer("LABELS", "Labels", [ANY]),
+            QgsProcessingParameterField("CLASS_FIELD", "Class field", None, "LABELS"),
+            QgsProcessingParameterNumber("TILE_SIZE", "Tile size [px]", INTEGER, 256, minValue=16, maxValue=4096),
+            QgsProcessingParameterNumber("EPOCHS", "Epochs", INTEGER, 30, minValue=1, maxValue=10000),
+        ],
+    )  # fmt: skip
+    model.child(
+        "exportchips", {}, INPUT=given("INPUT"), LABELS=given("LABELS"), CLASS_FIELD=given("CLASS_FIELD"), TILE_SIZE=given("TILE_SIZE"),
+        STRIDE=given("TILE_SIZE"), TEST_SHARE=0.25,
+    )  # fmt: skip
+    model.child(
+        "trainmodel", {"OUTPUT": "Model file", "REPORT": "Training report"}, CHIPS=output("exportchips", "OUTPUT"), EPOCHS=given("EPOCHS")
     )
-    child(
-        "classifyraster", 2, {"INPUT": given["INPUT"], "MODEL": [Source.fromChildOutput("trainmodel", "OUTPUT")]}, {"OUTPUT": "Water map"}
-    )
+    model.child("classifyraster", {"OUTPUT": "Water map"}, INPUT=given("INPUT"), MODEL=output("trainmodel", "OUTPUT"))
     # the probabilities are no output of the model: QGIS makes them in any case then, because the next step needs them
-    truth = {
-        "INPUT": [Source.fromChildOutput("classifyraster", "PROBABILITY")],
-        "LABELS": given["LABELS"],
-        "CLASS_FIELD": given["CLASS_FIELD"],
-        "AREA": [Source.fromChildOutput("exportchips", "TEST_AREA")],
-    }
-    child("assessclassification", 3, truth, {"REPORT": "Assessment"})
-    model.setHelpContent({
-        "ALG_DESC": "From one scene and label polygons to a water map: a quarter of the labels, by blocks of the map, is held out from training and only assesses the map.",
-        "ALG_CREATOR": "Water DL",
-    })  # fmt: skip
-    model.updateDestinationParameters()
-    complaints = [text for name in model.childAlgorithms() for text in model.validateChildAlgorithm(name)[1]]
-    if complaints or not model.toFile(str(path)):
-        raise SystemExit(f"The model can't be written: {complaints}")
-    print(f"{path.name}: {', '.join(d.name() for d in model.parameterDefinitions())}")
+    model.child(
+        "assessclassification", {"REPORT": "Assessment"}, INPUT=output("classifyraster", "PROBABILITY"), LABELS=given("LABELS"),
+        CLASS_FIELD=given("CLASS_FIELD"), AREA=output("exportchips", "TEST_AREA"),
+    )  # fmt: skip
+    model.write(path)
+
+
+STAGES = '[{"loss": "bce_dice", "epochs": 45, "lr": 1e-4}, {"loss": "lovasz", "epochs": 25, "lr": 1e-5}]'
+
+
+def map_glacial_lakes(path: Path) -> None:
+    model = Builder(
+        "mapglaciallakes", "Map glacial lakes",
+        "From one scene and the outlines of its lakes to an inventory: LinkNet in two stages (cross entropy and Dice, then Lovasz hinge), map, superpixels and "
+        "DenseCRF, polygons with area, elevation and size class. The outlines must be complete where they are: what has none is background. A fifth of "
+        "the blocks validates. On a laptop choose the encoder resnet18 and fewer epochs in the stages.",
+        [
+            QgsProcessingParameterRasterLayer("INPUT", "Scene"),
+            QgsProcessingParameterVectorLayer("LABELS", "Outlines of lakes", [POLYGONS]),
+            QgsProcessingParameterVectorLayer("AREA", "Area where the outlines are complete", [POLYGONS], optional=True),
+            QgsProcessingParameterRasterLayer("DEM", "Elevation model", optional=True),
+            QgsProcessingParameterEnum("ENCODER", "Encoder", ["resnet18", "resnet34", "resnet50"], defaultValue="resnet50", usesStaticStrings=True),
+            QgsProcessingParameterNumber("TILE_SIZE", "Tile size [px]", INTEGER, 256, minValue=16, maxValue=4096),
+            QgsProcessingParameterString("STAGES", "Stages of training", STAGES, True),
+        ],
+    )  # fmt: skip
+    model.child(
+        "exportchips", {}, INPUT=given("INPUT"), LABELS=given("LABELS"), AREA=given("AREA"), UNLABELLED="background", TILE_SIZE=given("TILE_SIZE"),
+        ROTATION=90.0,
+    )  # fmt: skip
+    model.child(
+        "trainmodel", {"OUTPUT": "Model file", "REPORT": "Training report"}, CHIPS=output("exportchips", "OUTPUT"), ARCHITECTURE="linknet",
+        ENCODER=given("ENCODER"), STAGES=given("STAGES"), BATCH_SIZE=4, OPTIMISER="adam",
+    )  # fmt: skip
+    model.child("classifyraster", {}, INPUT=given("INPUT"), MODEL=output("trainmodel", "OUTPUT"))
+    model.child(
+        "refinewater", {"OUTPUT": "Refined water map"}, INPUT=output("classifyraster", "PROBABILITY"), IMAGE=given("INPUT"), MODE="slic_crf"
+    )
+    model.child(
+        "vectorizewater", {"OUTPUT": "Lakes"}, INPUT=output("refinewater", "OUTPUT"), PROBABILITY=output("refinewater", "PROBABILITY"),
+        DEM=given("DEM"),
+    )  # fmt: skip
+    model.write(path)
 
 
 if __name__ == "__main__":
@@ -107,5 +155,7 @@ if __name__ == "__main__":
     Processing.initialize()
     provider = WaterProvider()
     QgsApplication.processingRegistry().addProvider(provider)
-    main(ROOT / "water_dl_plugin" / "resources" / "models" / "map_water.model3")
+    folder = ROOT / "water_dl_plugin" / "resources" / "models"
+    map_water(folder / "map_water.model3")
+    map_glacial_lakes(folder / "map_glacial_lakes.model3")
     application.exitQgis()

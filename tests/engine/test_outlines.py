@@ -128,8 +128,10 @@ def test_sums_do_not_see_what_is_not_valid():
     sums = Sums(3)
     numbers = np.array([[1, 1, 2], [0, 2, 2]])
     values, valid = np.array([[0.5, np.nan, 0.25], [np.nan, 0.75, np.inf]]), np.array([[True, False, True], [True, True, False]])
-    sums.add(numbers, values, valid)
-    sums.add(numbers, values + 0.25, valid)
+    with np.errstate(all="raise"):
+        sums.add(numbers, values, valid)
+        sums.add(numbers, values + 0.25, valid)
+        sums.add(numbers, np.full((2, 3), 1.7e308), np.zeros((2, 3), bool))
     np.testing.assert_allclose(sums.mean(), [0.625, 0.625, np.nan])
     np.testing.assert_allclose(sums.least(), [0.5, 0.25, np.nan])
 

@@ -55,6 +55,17 @@ def test_outlines_are_valid_never_meet_and_keep_their_area(mask, joined, zoomed,
         assert left >= 0 and bottom >= -mask.shape[0] and right <= mask.shape[1] and top <= 0
 
 
+@pytest.mark.parametrize("joined", [True, False])
+def test_bold_simplification_makes_no_outlines_cross(joined, monkeypatch):
+    monkeypatch.setattr(smooth, "ENOUGH", 100)  # areas may change: only crossing is looked at
+    for seed, share in ((0, 0.5), (1, 0.6), (2, 0.4)):
+        mask = np.random.default_rng(seed).random((70, 70)) < share
+        made = rounded(trace(mask, joined), 70, 70, tolerance=5)
+        assert together(g for g, _ in made).IsValid()
+        points = sum(g.GetGeometryRef(i).GetPointCount() for g, _ in made for i in range(g.GetGeometryCount()))
+        assert points < 0.7 * sum(trace(mask, joined).length)
+
+
 def test_smooth_outlines_stay_within_reach_of_the_pixels():
     mask = ndimage.gaussian_filter(np.random.default_rng(3).normal(size=(80, 90)), 3) > 0
     for reach in (0.1, 0.3, 0.5):

@@ -167,6 +167,19 @@ def test_classes_of_the_metadata_and_the_choice_of_several(tmp_path):
         run(path, positive="pond")
 
 
+@pytest.mark.parametrize("row", [30, 64])  # 64: where two strips meet
+def test_where_two_classes_cross_the_first_one_is_joined(tmp_path, row):
+    index = np.zeros((128, 150), np.uint8)
+    index[row - 4 : row, 10:14] = index[row : row + 4, 14:18] = 2
+    index[row - 4 : row, 14:18] = index[row : row + 4, 10:14] = 1
+    path = helpers.write_raster(tmp_path / "a.tif", index, helpers.utm(150, 128), tags=CLASSES)
+    for order, names in (("lake, river", ["lake", "river", "river"]), ("river, lake", ["river", "lake", "lake"])):
+        found, _ = run(path, positive=order)
+        assert [v["class"] for v, _ in found] == names
+        for i, (_, one) in enumerate(found):
+            assert all(one.Intersection(other).GetArea() < 1e-6 for _, other in found[:i])
+
+
 def test_filled_holes_do_not_bury_another_class(tmp_path):
     index = np.full((20, 20), 2, np.uint8)
     index[8:12, 8:12] = 1

@@ -1,4 +1,4 @@
-"""The model for QGIS's graphical modeler that ships with the plugin."""
+"""The models for QGIS's graphical modeler that ship with the plugin."""
 
 from __future__ import annotations
 
@@ -11,10 +11,16 @@ from tests import helpers
 from tests.plugin.conftest import ROOT
 
 pytestmark = pytest.mark.qgis
-MODEL = ROOT / "water_dl_plugin" / "resources" / "models" / "map_water.model3"
-CHILDREN = {"exportchips", "trainmodel", "classifyraster", "assessclassification"}
-# what the model sets itself; everything else must be as the algorithms have it today
-OWN = {("exportchips", "TEST_SHARE"): 0.25}
+MODELS = ROOT / "water_dl_plugin" / "resources" / "models"
+STAGES = '[{"loss": "bce_dice", "epochs": 45, "lr": 1e-4}, {"loss": "lovasz", "epochs": 25, "lr": 1e-5}]'
+# the steps, and what the model sets itself; everything else must be as the algorithms have it today
+OWN = {
+    "map_water": {"exportchips": {"TEST_SHARE": 0.25}, "trainmodel": {}, "classifyraster": {}, "assessclassification": {}},
+    "map_glacial_lakes": {
+        "exportchips": {"UNLABELLED": "background", "ROTATION": 90.0}, "trainmodel": {"ARCHITECTURE": "linknet", "BATCH_SIZE": 4, "OPTIMISER": "adam"},
+        "classifyraster": {}, "refinewater": {"MODE": "slic_crf"}, "vectorizewater": {},
+    },
+}  # fmt: skip
 
 CONTENT = """
 from qgis.core import QgsApplication, QgsProcessingModelAlgorithm, QgsProcessingModelChildParameterSource as Source
@@ -30,16 +36,16 @@ for key, child in model.childAlgorithms().items():
 """
 
 
-def test_the_models_values_are_the_algorithms_defaults(inside):
-    """Fails when settings.py has changed: run scripts/make_model.py again."""
-    found = inside.do(CONTENT, path=str(MODEL))
-    assert set(found) == CHILDREN
-    for name, child in found.items():
+@pytest.mark.parametrize("name", OWN)
+def test_the_models_values_are_the_algorithms_defaults(inside, name):
+    """Fails when an algorithm's settings have changed: run scripts/make_model.py again."""
+    found = inside.do(CONTENT, path=str(MODELS / f"{name}.model3"))
+    assert set(found) == set(OWN[name])
+    for step, child in found.items():
         assert not child["complaints"]
-        wanted = {
-            key: OWN.get((name, key), value) for key, value in child["defaults"].items() if value is not None and key not in child["linked"]
-        }
-        assert child["static"] == wanted, f"{name}: run scripts/make_model.py"
+        wanted = {key: value for key, value in child["defaults"].items() if value is not None}
+        wanted = {key: value for key, value in {**wanted, **OWN[name][step]}.items() if key not in child["linked"]}
+        assert child["static"] == wanted, f"{step}: run scripts/make_model.py"
         assert not set(child["linked"]) - set(child["defaults"])
 
 
@@ -49,7 +55,7 @@ def test_the_model_maps_and_assesses_through_qgis_process(qgis_process, scene, t
         "assessclassification:Assessment": tmp_path / "a.html",
     }  # fmt: skip
     given = {"INPUT": scene.raster, "LABELS": scene.labels, "CLASS_FIELD": "kind", "TILE_SIZE": 32, "EPOCHS": 1}
-    done = qgis_process("--json", "run", str(MODEL), **given, **outputs)
+    done = qgis_process("--json", "run", str(MODELS / "map_water.model3"), **given, **outputs)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert all(path.exists() for path in outputs.values()) and (tmp_path / "map.qml").exists()
@@ -57,3 +63,24 @@ def test_the_model_maps_and_assesses_through_qgis_process(qgis_process, scene, t
     assert classes.shape == (1, 160, 200) and set(np.unique(classes)) <= {0, 1} and transform == scene.grid.transform
     log = "\n".join(told["log"]["info"])
     assert "Executed 4 algorithms" in log and "IoU" in log and " test)" in log and " 0 test" not in log
+
+
+def test_glacial_lakes_from_outlines_to_an_inventory(qgis_process, scene, tmp_path):
+    helpers.write_raster(tmp_path / "dem.tif", np.full((160, 200), 4321, np.float32), scene.grid)
+    outputs = {
+        "trainmodel:Model file": tmp_path / "m.onnx", "trainmodel:Training report": tmp_path / "t.html",
+        "refinewater:Refined water map": tmp_path / "map.tif", "vectorizewater:Lakes": tmp_path / "lakes.gpkg",
+    }  # fmt: skip
+    stages = '[{"loss": "bce_dice", "epochs": 3, "lr": 2e-3}, {"loss": "lovasz", "epochs": 1, "lr": 1e-4}]'
+    given = {
+        "INPUT": scene.raster, "LABELS": f"{scene.labels}|layername=labels|subset=kind = 'water'", "DEM": tmp_path / "dem.tif", "ENCODER": "resnet18",
+        "TILE_SIZE": 32, "STAGES": stages,
+    }  # fmt: skip
+    done = qgis_process("--json", "run", str(MODELS / "map_glacial_lakes.model3"), **given, **outputs)
+    assert done.returncode == 0, done.stderr
+    assert all(path.exists() for path in outputs.values()) and (tmp_path / "map.qml").exists()
+    classes, _, _ = helpers.read_raster(tmp_path / "map.tif")
+    assert ((classes[0] == 1) & scene.water).sum() / ((classes[0] == 1) | scene.water).sum() > 0.9
+    lakes = helpers.read_layer(tmp_path / "lakes.gpkg", "lakes")
+    assert lakes and all(lake["elevation_m"] == 4321 and lake["area_m2"] > 0 for lake in lakes)
+    assert sum(lake["area_m2"] for lake in lakes) == pytest.approx((classes == 1).sum() * 100, rel=0.02)

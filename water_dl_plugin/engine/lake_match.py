@@ -65,15 +65,16 @@ def match(over: Overlay, reference_m2: np.ndarray, map_m2: np.ndarray, counted: 
     mated[j[found[i] & right[j]]] = True
     split = found & (pieces > 1)
     alone = found & ~split & ~merged & right[partner] if m else found
-    return Match(over.covered_i, found, split, merged, found & whole, alone, pieces, partner, iou, over.covered_j, right, merging, mated)
+    whole &= found & ~split & ~merged
+    return Match(over.covered_i, found, split, merged, whole, alone, pieces, partner, iou, over.covered_j, right, merging, mated)
 
 
 def scores(found: int, wanted: int, right: int, mapped: int) -> dict:
     """Recall, precision and F1 of lakes, with 95 % intervals (Wilson 1927, 10.1080/01621459.1927.10502953); NaN where undefined."""
     recall, precision = _share(found, wanted), _share(right, mapped)
-    both = recall + precision
+    f1 = 0.0 if 0 in (recall, precision) else 2 * recall * precision / (recall + precision)  # nothing mapped, all missed: not undefined
     return {
-        "recall": recall, "precision": precision, "f1": 2 * recall * precision / both if both > 0 else both,
+        "recall": recall, "precision": precision, "f1": f1,
         "recall_interval": _wilson(found, wanted), "precision_interval": _wilson(right, mapped),
     }  # fmt: skip
 

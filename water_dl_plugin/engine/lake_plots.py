@@ -34,6 +34,8 @@ def counts(rows: Sequence[dict], upwards: bool = False):
         axes.set(xlim=(0, 1.16 * largest), ylim=(places.max() + 0.55, places.min() - 0.55))
         axes.set_yticks(places, [_label(row["class"], 22) for row in rows] if place == 0 else [""] * len(rows))
         axes.tick_params(axis="y", length=0, labelcolor=INK)
+        axes.locator_params(axis="x", nbins=5)
+        axes.xaxis.set_major_formatter(lambda value, _: number(int(value)) if value == int(value) else f"{value:g}")
         axes.spines["bottom"].set_visible(False)
         if both and place == 1:
             axes.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), ncol=2, frameon=False, fontsize=9, labelcolor=INK, handlelength=1.2)
@@ -68,7 +70,7 @@ def size_curve(area_m2: np.ndarray, found: np.ndarray, whole: np.ndarray, smalle
     figure = _figure(3.3, width=WIDTH * 0.62)
     axes = figure.add_subplot()
     order = np.argsort(area_m2, kind="stable")
-    size = max(min(len(order) // 8, 400), 1)
+    size = max(min(len(order) // 8, max(len(order) // 40, 200)), 1)
     steps = np.unique(np.linspace(0, len(order) - size, min(len(order) - size + 1, 300)).astype(int))
     middle = [math.exp(np.log(area_m2[order[k : k + size]]).mean()) for k in steps]
     for values, colour, name in ((found, BLUE, "found"), (whole, GREEN, "found whole")):

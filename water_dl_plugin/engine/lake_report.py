@@ -81,7 +81,7 @@ def _agreement(page: Report, result: LakeStatistics, figures: dict) -> None:
     page.text(
         f"Found: the map's lakes cover at least {config.found_share:g} % of the lake; else missed. Split: two or more of them cover at least "
         f"{config.piece_share:g} % each. Merged: one lake of the map covers at least {config.found_share:g} % of this lake and of another "
-        f"one. Found whole: one lake of the map covers at least {config.whole_share:g} % of it, no other lake, and is right. False: less "
+        f"one. Found whole: one lake of the map covers at least {config.whole_share:g} % of it, and no other lake; it is right, and this lake neither split nor merged. False: less "
         f"than {config.false_share:g} % of a lake of the map lies on the inventory; else right. A lake can be both split and merged."
     )
     page.text(

@@ -60,7 +60,7 @@ class Tracer:
     """Takes the strips of a raster from top to bottom; `finish` gives the outlines.
 
     `joined`: areas that share a corner are one (8-connected), else two (4-connected). Outer rings below `min_area` and holes below
-    `min_hole` (m2) may be forgotten early, but holes beside another class of interest never are.
+    `min_hole` (m2) are forgotten early, where they lie in one strip.
     """
 
     def __init__(self, width: int, height: int, joined: bool, min_area: float = 0.0, min_hole: float = 0.0):
@@ -117,7 +117,6 @@ class Tracer:
         scale = pixel_m2[np.where(top < np.iinfo(np.int64).max, np.minimum(top % (width + 1), width - 1), 0)]
         codes = (way | flag).astype(np.uint8)[order]
         small = np.where(area > 0, area * scale < self._least[0], -area * scale < self._least[1])
-        small &= (area > 0) | ((np.bitwise_or.reduceat(codes, first[:-1]) & BESIDE_CLASS) == 0)
         keep = ~(closed & small)
         codes = codes[np.repeat(keep, size)]
         size = np.where(keep, size, 0)

@@ -93,11 +93,10 @@ def _chain(codes, start, length, width: int, height: int) -> Chain:
     frame = (x == 0) | (x == width) | (y == 0) | (y == height)
     shared = (codes & BESIDE_CLASS) > 0  # both neighbours draw this point: it must be the same one
     extra = np.flatnonzero((frame | frame[after]) & (way != way[after]))
-    free = np.where(frame[extra], after[extra], extra)  # the edge that is not on the frame, if only one is
-    corner = frame[extra] & frame[after[extra]]
+    free = np.where(frame[extra], after[extra], extra)  # the edge that is not on the frame, if only one is not: the point goes with it
     moved = np.arange(len(way)) + np.searchsorted(extra, np.arange(len(way)))  # where the edges' points come to lie
     base = np.insert(base, extra + 1, place[extra] + step[extra], axis=0)
-    out = np.insert(out, extra + 1, np.where(corner[:, None], 0, out[free]), axis=0)
+    out = np.insert(out, extra + 1, out[free], axis=0)
     fixed, needed = np.insert(frame | shared, extra + 1, True), np.insert(shared, extra + 1, True)
     tied = np.arange(len(base))
     tied[moved[extra] + 1] = moved[free]

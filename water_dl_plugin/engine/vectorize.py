@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,10 +62,13 @@ def vectorize(
     error. Raises `ConfigError`, `RasterError`, `GridMismatchError` and `LabelError`.
     """
     size_classes(config)
-    with small_cache(), Raster(path) as raster:
+    with small_cache(), ExitStack() as files:
+        raster = files.enter_context(Raster(path))
         reader = open_map(raster, config.classes, config.threshold)
         chosen = _chosen(reader.classes, config)
         extra = [_Extra(p, raster.grid, what) if p else None for p, what in ((probability, "probability raster"), (dem, "elevation model"))]
+        for other in filter(None, extra):
+            files.callback(other.close)
         then = _earlier(previous, raster.grid.crs) if previous else None
         traced = _trace(raster.grid, reader, chosen, config, part(progress, 0.0, 0.5))
         polygons = [
@@ -156,6 +160,9 @@ class _Extra:
                 raise GridMismatchError(
                     f"The {what} {path} does not lie over the class raster.", "Choose one of the same place, and check the CRS of both."
                 )
+
+    def close(self) -> None:
+        self._raster.close()
 
     @property
     def bands(self) -> int:

@@ -57,7 +57,7 @@ class Sums:
             return
         runs = np.concatenate([[0], np.flatnonzero(np.diff(flat)) + 1])
         values, owner = values.astype(np.float64).ravel(), flat[runs]
-        values = np.where(flat > 0, values, 0.0)  # what is not data may be NaN
+        values = np.where(flat > 0, values, 0.0)  # what is not data may be anything
         self._sum += np.bincount(owner, np.add.reduceat(values, runs), minlength=len(self._sum))
         self._pixels += np.bincount(owner, np.diff(runs, append=flat.size), minlength=len(self._sum))
         np.minimum.at(self._least, owner, np.minimum.reduceat(values, runs))

@@ -61,7 +61,7 @@ class LakesConfig(Config):
     whole_share: float = param(
         90.0,
         "Whole from",
-        "A lake is found whole when one lake of the map covers at least this share of it, belongs to no other lake, and is not false.",
+        "A lake is found whole when one lake of the map covers at least this share of it, covers no other one, and is not false.",
         unit="%",
         minimum=1,
         maximum=100,
