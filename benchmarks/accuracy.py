@@ -28,6 +28,8 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 import chips12  # noqa: E402
+import refinement  # noqa: E402
+import rough_maps  # noqa: E402
 
 from water_dl_plugin.engine import metrics, nets, train  # noqa: E402
 from water_dl_plugin.engine.backends import OnnxModel  # noqa: E402
@@ -44,10 +46,8 @@ GREEN, NIR, SWIR1 = (chips12.BANDS.index(name) for name in ("green", "nir", "swi
 def main() -> int:
     source = chips12.find(ROOT)
     if not source:
-        print(
-            "make accuracy is skipped: the real chips are not here (../shared/data/chips12 beside the checkout, or WATER_DL_DATA=FOLDER)."
-        )
-        return 0
+        print("The chips are skipped: they are not here (../shared/data/chips12 beside the checkout, or WATER_DL_DATA=FOLDER).")
+        return refinement.main([])
     wall, cpu = time.perf_counter(), time.process_time()
     config = settings(sys.argv[1:])
     data = chips12.read(source)
@@ -96,7 +96,10 @@ def main() -> int:
     }
     with open(os.path.join(OUT, "accuracy.json"), "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
-    return 0
+    if config.architecture not in nets.TRAINERS:
+        rough_maps.keep_chips(data, next(iter(probability.values())))
+    print("\n## Refinement")
+    return refinement.main([])
 
 
 def settings(arguments: list[str]) -> TrainConfig:

@@ -89,8 +89,8 @@ def find(root: str = ROOT) -> str:
 def scene(seed: int, size: int = 768, setting: Setting = STANDARD, folder: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image uint8 `(4, size, size)` (red, green, blue, near infrared), truth bool and the rough map's probability float32 `(size, size)`.
 
-    The same arguments give the same scene. Shapes, image and rough map draw from streams of their own: settings of one of them leave the
-    others as they are. Raises `FileNotFoundError` without the masks.
+    The same arguments give the same scene. Shapes, image and rough map draw from streams of their own, so all settings share the shores of a
+    seed; the rough map's errors depend on the image a little (false lakes in the dark). Raises `FileNotFoundError` without the masks.
     """
     inside = shore_distance(np.random.default_rng([seed, 0]), size, folder or find())
     image, shadow = paint(np.random.default_rng([seed, 1]), inside, setting)
@@ -99,7 +99,7 @@ def scene(seed: int, size: int = 768, setting: Setting = STANDARD, folder: str =
 
 def shore_distance(rng: np.random.Generator, size: int, folder: str) -> np.ndarray:
     """Distance to the shore in px, positive in water, float64 `(size, size)`: a piece of a real mask with 6 to 45 % water and
-    three lakes that lie inside whole."""
+    three lakes that lie inside whole (fewer where `size` is below 510 px)."""
     paths = sorted(p for p in glob.glob(os.path.join(folder, "*.tif")) if not os.path.basename(p).startswith(EXCLUDED))
     if not folder or not paths:
         raise FileNotFoundError("The masks are not here: ../shared/data/real_water_masks beside the checkout, or WATER_DL_DATA=FOLDER.")
@@ -117,10 +117,10 @@ def shore_distance(rng: np.random.Generator, size: int, folder: str) -> np.ndarr
         lakes = np.bincount(labels.ravel(), minlength=count + 1) >= SMALLEST / ZOOM**2
         lakes[0] = False
         lakes[np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))] = False
-        if 0.06 <= inner.mean() <= 0.45 and lakes.sum() >= 3:
+        if 0.06 <= inner.mean() <= 0.45 and lakes.sum() >= min(3, max(1, size // 170)):
             break
     else:
-        raise ValueError(f"No piece of {side} px with three lakes is in the masks of {folder}: choose a larger size.")
+        raise ValueError(f"No piece of {side} px with lakes inside is in the masks of {folder}: choose a larger size.")
     coarse = ndimage.distance_transform_edt(piece) - ndimage.distance_transform_edt(~piece)
     coarse = ndimage.gaussian_filter(coarse, 0.7) * ZOOM  # takes off the stairs of 10 m pixels
     at = (np.arange(size) + 0.5) / ZOOM - 0.5 + margin
@@ -161,7 +161,6 @@ def paint(rng: np.random.Generator, inside: np.ndarray, setting: Setting) -> tup
     land *= light * (lit + (1 - lit) * _column(SKYLIGHT))
 
     water = _lakes(rng, inside, land, setting.muddy)
-    # a shadow on the lake takes the light from what comes out of the water, not the sky's reflection
     water *= 0.35 + 0.65 * (lit + (1 - lit) * _column(SKYLIGHT))
     if setting.floating_ice:
         field = fractal(rng, size, 1.8, longest=50)
@@ -295,16 +294,11 @@ def picture(image: np.ndarray, truth: np.ndarray, probability: np.ndarray) -> np
 if __name__ == "__main__":
     import sys
 
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import image as mpl_image
+    import matplotlib.image
 
     out = os.path.join(ROOT, "benchmarks", "out")
     os.makedirs(out, exist_ok=True)
-    given = sys.argv[1:] or ["1"]
-    name = given[1] if len(given) > 1 else "standard"
-    made = scene(int(given[0]), 512, SETTINGS[name])
-    path = os.path.join(out, f"synthetic_{name.replace(' ', '_')}_{given[0]}.png")
-    mpl_image.imsave(path, picture(*made))
+    number, name = (*sys.argv[1:], *("1", "standard")[len(sys.argv) - 1 :])[:2]
+    path = os.path.join(out, f"synthetic_{name.replace(' ', '_')}_{number}.png")
+    matplotlib.image.imsave(path, picture(*scene(int(number), 512, SETTINGS[name])))
     print(path)

@@ -110,6 +110,8 @@ def test_found_whole_is_found_alone_and_complete(tmp_path):
     names = [name for name, (outlines, *_) in CASES.items() for _ in outlines]
     assert {name for name, whole in zip(names, found.whole) if whole} == WHOLE
     assert {name for name, alone in zip(names, found.alone) if alone} == ALONE
+    names = [name for name, (_, outlines, *_) in CASES.items() for _ in outlines]
+    assert {name for name, mated in zip(names, found.mated) if mated} == {*ALONE, "split", "merged"}
 
 
 def test_order_of_the_lakes_changes_nothing(tmp_path):
@@ -141,6 +143,15 @@ def test_the_figures_of_all_cases(tmp_path):
         "≥ 0.02 km²",
     ]
     assert rows["≥ 0.02 km²"]["number"] == 2 and rows["≥ 0.02 km²"]["reference_number"] == 0 and math.isnan(rows["≥ 0.02 km²"]["recall"])
+
+
+def test_lakes_that_overlap_each_other_are_told_of(tmp_path):
+    reference, path = layer(tmp_path / "r.gpkg", [square(0, 0), square(500, 0)]), layer(tmp_path / "m.gpkg", [square(0, 0), square(3, 0), square(500, 0)])  # fmt: skip
+    one, two = lake_statistics(path, CONFIG, reference=reference), lake_statistics(reference, CONFIG, reference=path)
+    assert one.notes == ["Lakes of the map overlap each other: they cover 1 lakes of the inventory twice, which may then count as split."]
+    assert two.notes == ["Lakes of the inventory overlap each other: they cover 1 lakes of the map twice, which may then count as merging."]
+    assert kinds(one)["reference"] == ["split", "found"] and kinds(two)["map"] == ["merging", "right"]
+    assert one.match.whole.tolist() == [False, True] and two.match.whole.tolist() == [False, False, True]
 
 
 def test_agreement_of_areas(tmp_path):

@@ -64,6 +64,11 @@ def test_bold_simplification_makes_no_outlines_cross(joined, monkeypatch):
         assert together(g for g, _ in made).IsValid()
         points = sum(g.GetGeometryRef(i).GetPointCount() for g, _ in made for i in range(g.GetGeometryCount()))
         assert points < 0.7 * sum(trace(mask, joined).length)
+    rows, cols = np.mgrid[:80, :80]
+    away = np.hypot(rows - 40, cols - 40)
+    mask = (away > 30) | ((np.abs(away - 28) < 0.5) & ((rows + cols) % 3 == 0))  # a round island with ponds along its shore
+    made = rounded(trace(mask, joined), 80, 80, tolerance=5)
+    assert len(made) > 20 and together(g for g, _ in made).IsValid()
 
 
 def test_smooth_outlines_stay_within_reach_of_the_pixels():

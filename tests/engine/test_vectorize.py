@@ -152,10 +152,11 @@ def test_minimum_areas_are_on_the_ellipsoid(tmp_path):
     assert run(path, min_hole=4.1 * pixel, min_area=9.1 * pixel)[0][0][0]["area_m2"] == pytest.approx(225 * pixel, rel=0.002)
 
 
-def test_classes_of_the_metadata_and_the_choice_of_several(tmp_path):
+@pytest.mark.parametrize("degrees", [0, 33])
+def test_classes_of_the_metadata_and_the_choice_of_several(tmp_path, degrees):
     index = np.zeros((40, 60), np.uint8)
     index[5:35, 5:30], index[10:30, 30:50] = 1, 2
-    path = helpers.write_raster(tmp_path / "a.tif", index, helpers.utm(60, 40), tags=CLASSES)
+    path = helpers.write_raster(tmp_path / "a.tif", index, helpers.utm(60, 40).rotated(degrees), tags=CLASSES)
     assert [(v["class"], v["class_value"]) for v, _ in run(path)[0]] == [("lake", 2)]
     both = run(path, positive="lake, 1")[0]
     assert [v["class"] for v, _ in both] == ["lake", "river"]

@@ -20,12 +20,14 @@ DATA = {
     "exportchips": {"INPUT", "LABELS", "STACK", "AREA", "OUTPUT"}, "trainmodel": {"CHIPS", "OUTPUT", "REPORT"},
     "classifyraster": {"INPUT", "MODEL", "STACK", "AREA", "OUTPUT", "PROBABILITY"}, "assessclassification": {"INPUT", "LABELS", "AREA", "REPORT", "CSV", "JSON"},
     "modelinfo": {"MODEL", "REPORT"}, "installpackages": set(), "diagnostics": {"OUTPUT"},
+    "vectorizewater": {"INPUT", "PROBABILITY", "DEM", "PREVIOUS", "OUTPUT"},
 }  # fmt: skip
 CONFIGS = {
     "exportchips": settings.ChipsConfig,
     "trainmodel": settings.TrainConfig,
     "classifyraster": settings.InferConfig,
     "assessclassification": settings.AssessConfig,
+    "vectorizewater": settings.VectorizeConfig,
 }
 
 FORMS = """

@@ -10,7 +10,7 @@ from .errors import LabelError
 
 NODATA = 255  # of class rasters; so class values run from 0 to 254
 _KNOWN = {
-    "water": (31, 120, 180), "land": (222, 205, 176), "background": (235, 235, 230), "not water": (222, 205, 176), "ice": (166, 226, 235),
+    "water": (31, 120, 180), "land": (222, 205, 176), "background": (235, 235, 230), "other": (235, 235, 230), "not water": (222, 205, 176), "ice": (166, 226, 235),
     "snow": (240, 248, 255), "cloud": (200, 200, 210), "shadow": (90, 90, 110), "vegetation": (90, 160, 80), "stream": (31, 120, 180),
 }  # fmt: skip
 _OTHERS = ((227, 119, 60), (117, 112, 179), (102, 166, 30), (230, 171, 2), (166, 118, 29), (231, 41, 138), (102, 102, 102), (27, 158, 119))

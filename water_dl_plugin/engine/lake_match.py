@@ -65,7 +65,7 @@ def match(over: Overlay, reference_m2: np.ndarray, map_m2: np.ndarray, counted: 
     mated[j[found[i] & right[j]]] = True
     split = found & (pieces > 1)
     alone = found & ~split & ~merged & right[partner] if m else found
-    whole &= found & ~split & ~merged
+    whole &= found & ~split  # one that is merged, and has such a partner all the same, is split
     return Match(over.covered_i, found, split, merged, whole, alone, pieces, partner, iou, over.covered_j, right, merging, mated)
 
 

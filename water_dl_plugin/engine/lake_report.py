@@ -75,14 +75,15 @@ def _agreement(page: Report, result: LakeStatistics, figures: dict) -> None:
     page.table(
         ["Lakes of the map", "Number", "Share"],
         [[name, every[key], _share(every[key], every["number"])] for name, key in (
-            ("right", "right"), ("\u2003covers several lakes of the inventory", "merging"), ("false", "false"), ("all", "number"),
+            ("right", "right"), ("false", "false"), ("right or false, but over several lakes of the inventory", "merging"), ("all", "number"),
         )],
     )  # fmt: skip
     page.text(
         f"Found: the map's lakes cover at least {config.found_share:g} % of the lake; else missed. Split: two or more of them cover at least "
         f"{config.piece_share:g} % each. Merged: one lake of the map covers at least {config.found_share:g} % of this lake and of another "
-        f"one. Found whole: one lake of the map covers at least {config.whole_share:g} % of it, and no other lake; it is right, and this lake neither split nor merged. False: less "
-        f"than {config.false_share:g} % of a lake of the map lies on the inventory; else right. A lake can be both split and merged."
+        f"one. Found whole: one lake of the map covers at least {config.whole_share:g} % of it, and no other lake, and is right; the lake is "
+        "neither split nor merged. A lake can be both split and merged. False: less "
+        f"than {config.false_share:g} % of a lake of the map lies on the inventory; else right."
     )
     page.text(
         f"Smallest lake found whole: {_m2(figures['SMALLEST_WHOLE_M2'])}. Largest lake missed: {_m2(figures['LARGEST_MISSED_M2'])}. "

@@ -17,7 +17,7 @@ from .errors import LabelError
 from .inventory import Inventory
 from .lake_match import Match, areas, match
 from .lake_tables import KM2, size_class, size_classes, table, write_table
-from .overlay import overlay
+from .overlay import Overlay, overlay
 from .progress import Progress, part, silent
 from .raster import writable
 from .settings import LakesConfig
@@ -25,6 +25,7 @@ from .styles import FOLDER
 from .tables import write_json
 
 INSIDE = 0.5  # a lake belongs to the area of interest with at least half of its area
+TWICE = 0.02  # share of a lake that must be covered twice to be told of
 MATCH_FIELDS = (
     ("layer", str), ("number", int), ("match", str), ("area_m2", float), ("covered", float), ("partner", int), ("partner_m2", float),
     ("iou", float), ("pieces", int), ("whole", int), ("size_class", str), ("elevation_m", float),
@@ -155,6 +156,19 @@ def lake_statistics(
     return result
 
 
+def _tell_overlaps(result: LakeStatistics, over: Overlay) -> None:
+    """A lake that several others cover together less than one by one tells that those overlap each other."""
+    for place, covered, lakes, whose, theirs, makes in (
+        (over.i, over.covered_i, result.reference, "inventory", "map", "split"),
+        (over.j, over.covered_j, result.lakes, "map", "inventory", "merging"),
+    ):
+        twice = int((np.bincount(place, over.area_m2, minlength=len(lakes)) > (covered + TWICE) * lakes.area_m2).sum())
+        if twice:
+            result.notes.append(
+                f"Lakes of the {theirs} overlap each other: they cover {twice} lakes of the {whose} twice, which may then count as {makes}."
+            )
+
+
 def match_style(path: str) -> None:
     """A style file for a layer of `features`. A file that is there already stays: someone may have made it."""
     if not os.path.exists(path):
@@ -208,6 +222,7 @@ def _compare(result: LakeStatistics, limited: bool, progress: Progress) -> None:
     over = overlay(reference, lakes, progress)
     if over.failed:
         result.notes.append(f"{over.failed} pairs of lakes could not be intersected. Run 'Fix geometries' on both layers.")
+    _tell_overlaps(result, over)
     result.match = match(over, reference.area_m2, lakes.area_m2, result.counted_reference, result.config)
     result.agreement = areas(result.match, reference.area_m2, lakes.area_m2, result.counted_reference, result.counted)
 
