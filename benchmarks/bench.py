@@ -101,13 +101,16 @@ def provider(folder: str) -> dict:
 
 
 def refine(folder: str) -> dict:
-    print(f"\nCRF (10 iterations, 2 classes) and SLIC (10 iterations) on arrays, each in a process of its own, best of {REPEATS}, in turn")
+    print(
+        f"\nCRF (10 iterations, 2 classes) and SLIC (10 iterations) on arrays, each in a process of its own, best of {REPEATS} (of one at 4096 px), in turn"
+    )
     program, rows = os.path.join(ROOT, "benchmarks", "refine_worker.py"), []
     for what, theirs in (("crf", "pydensecrf"), ("slic", "scikit-image")):
         for size in (1024, 2048, 4096):
             for bands in (3, 4):
                 found = {
-                    engine: worker("step", what, engine, size, bands, REPEATS, program=program) for engine in (theirs, "numba", "numpy")
+                    engine: worker("step", what, engine, size, bands, REPEATS if size < 4096 else 1, program=program)
+                    for engine in (theirs, "numba", "numpy")
                 }
                 rows.append({"what": what, "size": size, "bands": bands, **found})
                 other = found[theirs]

@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+from contextlib import contextmanager
 
 import numpy as np
 
@@ -73,19 +74,17 @@ def step(what: str, engine: str, size: str, bands: str, repeats: str) -> dict:
     before = memory_mb("VmRSS")
     with open("/proc/self/clear_refs", "w", encoding="ascii") as file:
         file.write("5")  # the peak is counted anew
-    runs = [timed(work) for _ in range(int(repeats))]
-    stalls = longest_stall(work)
-    best = min(runs)
+    with watched() as stall:
+        runs = [timed(work) for _ in range(int(repeats))]
     return {
-        "seconds": best[0],
-        "cpu_s": min(run[1] for run in runs),
+        "seconds": min(run[0] for run in runs), "cpu_s": min(run[1] for run in runs), "stall_ms": 1e3 * stall[0],
         "bytes_per_px": (memory_mb("VmHWM") - before) * 1e6 / valid.size,
-        "stall_ms": stalls,
-    }
+    }  # fmt: skip
 
 
-def longest_stall(work) -> float:
-    """How long another thread, a window's for example, had to wait while `work()` ran, ms."""
+@contextmanager
+def watched():
+    """How long another thread, a window's for example, had to wait at most; seconds."""
     waited, over = [0.0], threading.Event()
 
     def watch():
@@ -97,10 +96,11 @@ def longest_stall(work) -> float:
 
     thread = threading.Thread(target=watch)
     thread.start()
-    work()
-    over.set()
-    thread.join()
-    return 1e3 * waited[0]
+    try:
+        yield waited
+    finally:
+        over.set()
+        thread.join()
 
 
 def agree(size: str, bands: str) -> dict:

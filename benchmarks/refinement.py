@@ -2,7 +2,7 @@
 
 Figures are of the class water. IoU and F1 over pixels; boundary F: share of the outlines that lie within 1 or 2 px of each other; specks:
 islands of water and holes in it below the size named, most of whose pixels are wrong. Settings are the defaults of `refinewater` with
-the pixel size given, whatever the scene. Synthetic scenes: mean of scenes, with the range of IoU; the others pooled over all pixels that are known.
+the pixel size given, whatever the scene. Synthetic scenes: mean of scenes, with the range of IoU; the others: all known pixels pooled.
 """
 
 from __future__ import annotations
@@ -87,9 +87,8 @@ def made_scenes(base: RefineConfig) -> tuple[dict, bool]:
                 bands = image[:3] if mode == BLIND else image
                 piece = Piece(bands, probability, everywhere, truth, everywhere)
                 rows[mode].append(figures([piece], MODES.get(mode, "crf"), synthetic.PIXEL_M, synthetic.SMALLEST, base))
-        print(
-            f"\nSynthetic scenes, 0.5 m, 4 bands, setting '{title}', {len(rows['CRF'])} of {SIZE} x {SIZE} px; specks below {synthetic.SMALLEST} px\n"
-        )
+        of = f"{len(rows['CRF'])} of {SIZE} x {SIZE} px; specks below {synthetic.SMALLEST} px"
+        print(f"\nSynthetic scenes, 0.5 m, 4 bands, setting '{title}', {of}\n")
         result[title] = {mode: {key: float(np.mean([one[key] for one in each])) for key in each[0]} for mode, each in rows.items()}
         spread = {mode: [one["iou"] for one in each] for mode, each in rows.items()}
         show(result[title], {mode: f"{min(v):.3f} to {max(v):.3f}" for mode, v in spread.items()})

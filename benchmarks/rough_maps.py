@@ -1,10 +1,10 @@
 """Rough maps of real images and what is known about them: for `refinement.py`.
 
-NAIP (5 m): a random forest on the 4 bands and their means over 9 x 9 px learns from the images of 2009 and 2020 with labels that nobody drew
-(NDWI cut by Otsu's method, on blocks of 4 x 4 px: a coarse map of another year is what one often has) and maps the image of 2014.
-QuickBird (2.6 m): such a forest learns from the four training polygons of one chip and maps the other. The window blurs the edges, as the
-coarse inner maps of a network do. Chips12 (30 m): the probabilities of a U-Net that `accuracy.py` keeps, each chip mapped by a network that
-has not seen its place.
+NAIP (5 m): a random forest on the 4 bands and their means over 9 x 9 px learns from the images of 2009 and 2020, with labels that
+nobody drew (NDWI cut by Otsu's method, on blocks of 4 x 4 px: a coarse map of another year is what one often has) and maps the image
+of 2014. QuickBird (2.6 m): such a forest learns from the four training polygons of one chip and maps the other. The window blurs the
+edges, as the coarse inner maps of a network do. Chips12 (30 m): the probabilities of a U-Net that `accuracy.py` keeps, each chip mapped
+by a network that has not seen its place.
 
 The first two are judged in windows where waters were drawn by hand (`truth/`).
 """

@@ -89,8 +89,8 @@ def find(root: str = ROOT) -> str:
 def scene(seed: int, size: int = 768, setting: Setting = STANDARD, folder: str = "") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Image uint8 `(4, size, size)` (red, green, blue, near infrared), truth bool and the rough map's probability float32 `(size, size)`.
 
-    The same arguments give the same scene. Shapes, image and rough map draw from streams of their own, so all settings share the shores of a
-    seed; the rough map's errors depend on the image a little (false lakes in the dark). Raises `FileNotFoundError` without the masks.
+    The same arguments give the same scene. Shapes, image and rough map draw from streams of their own, so a seed has the same shores in all
+    settings; the rough map's errors depend on the image a little (false lakes in the dark). Raises `FileNotFoundError` without the masks.
     """
     inside = shore_distance(np.random.default_rng([seed, 0]), size, folder or find())
     image, shadow = paint(np.random.default_rng([seed, 1]), inside, setting)
@@ -135,12 +135,10 @@ def shore_distance(rng: np.random.Generator, size: int, folder: str) -> np.ndarr
 def paint(rng: np.random.Generator, inside: np.ndarray, setting: Setting) -> tuple[np.ndarray, np.ndarray]:
     """Image uint8 `(4, rows, cols)` and where shadow lies, bool."""
     size = inside.shape[0]
-    shape = (4, size, size)
     dry = np.maximum(-inside, 0)
     relief = 9 * fractal(rng, size, 3.2) + 0.4 * fractal(rng, size, 2.0, longest=40) + 0.25 * np.minimum(dry, 60)  # rises from the shores
     cover = fractal(rng, size, 2.2)
-    land = np.empty(shape)
-    land[:] = _column(DEBRIS)
+    land = np.zeros((4, size, size)) + _column(DEBRIS)
     land += (_column(MORAINE) - _column(DEBRIS)) * _step(fractal(rng, size, 2.0), 0.6, 0.5)
     ice_share = _step(cover, 1.1, 0.25) * rng.uniform(0.5, 1.0)
     land += (_column(ICE) - land) * ice_share * (0.55 + 0.45 * _step(fractal(rng, size, 1.6), 0, 0.8))  # dirty ice
@@ -148,9 +146,8 @@ def paint(rng: np.random.Generator, inside: np.ndarray, setting: Setting) -> tup
     rough = 0.35 + 0.65 * _step(fractal(rng, size, 2.4), 0, 1.0)  # fine sediment here, boulders there
     land *= np.exp(rough * (0.17 * fractal(rng, size, 1.8, longest=60) + 0.10 * fractal(rng, size, 0.4, longest=8)))
     land *= rng.uniform(0.5, 1.1)  # dark schist to pale granite
-    land *= 1 - 0.5 * ndimage.gaussian_filter(
-        (dry < 2 + 2 * fractal(rng, size, 2.0, longest=60)).astype(float), 0.7
-    )  # wet ground at the shore
+    wet = dry < 2 + 2 * fractal(rng, size, 2.0, longest=60)  # ground at the shore
+    land *= 1 - 0.5 * ndimage.gaussian_filter(wet.astype(float), 0.7)
     land += (_column(SNOW) - land) * _step(fractal(rng, size, 2.4), 2.0, 0.08)
 
     sun = np.deg2rad(rng.uniform(0, 360))
@@ -171,7 +168,7 @@ def paint(rng: np.random.Generator, inside: np.ndarray, setting: Setting) -> tup
     seen = (1 - setting.haze) * seen + setting.haze * _column(AIRLIGHT)
     seen = ndimage.gaussian_filter(seen, (0, setting.psf, setting.psf))
     grey = seen / FULL_SCALE * 255
-    grey += rng.normal(size=shape) * np.sqrt(setting.noise**2 + 0.01 * np.maximum(grey, 0))  # read-out noise and shot noise
+    grey += rng.normal(size=grey.shape) * np.sqrt(setting.noise**2 + 0.01 * np.maximum(grey, 0))  # read-out noise and shot noise
     return np.clip(np.rint(grey), 1, 255).astype(np.uint8), shadow
 
 
@@ -246,7 +243,7 @@ def _blob(logit: np.ndarray, row: int, col: int, radius: float, height: float, r
     logit[rows, cols] += height * np.exp(-(distance**4))  # a flat top with a soft rim
 
 
-def fractal(rng: np.random.Generator, size: int, power: float, longest: float = np.inf, shortest: float = 0) -> np.ndarray:
+def fractal(rng: np.random.Generator, size: int, power: float, longest: float = np.inf, shortest: float = 1) -> np.ndarray:
     """A random surface with mean 0 and standard deviation 1 whose power falls with frequency as f ** -power, float64 `(size, size)`.
 
     Waves longer than `longest` or shorter than `shortest` px are left out. The surface is periodic, which nobody sees in one scene.
@@ -254,8 +251,7 @@ def fractal(rng: np.random.Generator, size: int, power: float, longest: float = 
     frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
     frequency[0, 0] = np.inf
     amplitude = frequency ** (-power / 2)
-    amplitude[(frequency < 1 / longest) | ((frequency > 1 / shortest) if shortest else False)] = 0
-    amplitude[0, 0] = 0
+    amplitude[(frequency < 1 / longest) | (frequency > 1 / shortest)] = 0
     surface = np.fft.irfft2(np.fft.rfft2(rng.normal(size=(size, size))) * amplitude, s=(size, size))
     return (surface - surface.mean()) / surface.std()
 

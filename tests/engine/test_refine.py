@@ -21,7 +21,7 @@ MODES = ("slic", "crf", "slic_crf", "crf_slic")
 # --- settings that follow from the pixel size
 
 
-@pytest.mark.parametrize("pixel, segment, sxy, near", [(0.5, 15, 40, 3), (2.0, 5, 10, 3), (10.0, 5, 10, 1), (30.0, 5, 10, 1)])
+@pytest.mark.parametrize("pixel, segment, sxy, near", [(0.5, 15, 40, 3), (2.0, 12, 20, 3), (10.0, 8, 20, 1), (30.0, 8, 20, 1)])
 def test_defaults_by_pixel_size(pixel, segment, sxy, near):
     chosen = plan(RefineConfig(), pixel, pixel)
     assert (chosen.segment, chosen.kernels.sxy, chosen.kernels.near_sxy) == (segment, sxy, near)
@@ -196,8 +196,31 @@ def test_bands_join_and_are_chosen(lake, tmp_path):
     config = RefineConfig(sxy=20.0, bands="1-4")
     joined = refined(folder, tmp_path, config, image=str(tmp_path / "rgb.tif"), stack=[str(tmp_path / "nir.tif")])[2]
     np.testing.assert_array_equal(joined, refined(folder, tmp_path, config, image=str(tmp_path / "rgbn.tif"))[2])
+    *_, lines = refined(folder, tmp_path, image=str(tmp_path / "rgbn.tif"))
+    assert any("rgbn.tif says" in line and "near infrared" in line for line in lines)  # four bytes: GDAL calls the fourth alpha
     with pytest.raises(BandError):
         refined(folder, tmp_path, RefineConfig(bands="1-9"))
+
+
+def test_many_bands_take_part_as_principal_components(lake, tmp_path):
+    folder, image, _, truth = lake
+    rng = np.random.default_rng(0)
+    many = np.concatenate([rng.normal(100, 1.0, (7, *truth.shape)), image[2:], rng.normal(50, 1.0, (3, *truth.shape))]).astype(np.float32)
+    write_raster(tmp_path / "many.tif", many, utm(330, 400, pixel=0.5))
+    *_, lines = done, classes, *_ = refined(folder, tmp_path, RefineConfig(sxy=20.0, stretch=False), image=str(tmp_path / "many.tif"))
+    assert any("12 bands take part as 5" in line for line in lines) and done.changed > 500
+    assert (classes == truth).mean() > 0.97  # what counts is in two of the twelve
+
+
+def test_components_keep_distances():
+    rng = np.random.default_rng(1)
+    pixels = rng.normal(size=(9, 4)) @ rng.normal(size=(4, 500)) * 30  # nine bands of four independent ones
+    rows = stages.components([pixels[:, :200], pixels[:, 200:]])
+    given = stages.turned(pixels[:, None].astype(np.float32), rows)
+    assert rows.shape == (5, 9) and given.shape == (5, 1, 500)
+    apart = [np.linalg.norm(a[:, :250] - a[:, 250:], axis=0) for a in (pixels, given[:, 0])]
+    np.testing.assert_allclose(*apart, rtol=1e-3)
+    assert stages.components([pixels[:5]]) is None and stages.turned(pixels, None) is pixels
 
 
 # --- bad input
@@ -259,15 +282,10 @@ def test_one_pixel(tmp_path):
     assert classes.tolist() == [[1]]
 
 
-def test_settings_that_make_no_sense(lake, tmp_path, monkeypatch):
+def test_settings_that_make_no_sense(lake, tmp_path):
     folder, *_ = lake
     with pytest.raises(ConfigError, match="larger than the raster"):
         refined(folder, tmp_path, RefineConfig(segment_size=500))
-    monkeypatch.setattr(stages, "MOST_BANDS", 3)
-    monkeypatch.setattr("water_dl_plugin.engine.refine.tiles.MOST_BANDS", 3)
-    with pytest.raises(ConfigError, match="3 can take part"):
-        refined(folder, tmp_path)
-    monkeypatch.undo()
     with pytest.raises(ConfigError, match="same file"):
         refine_raster(str(folder / "rough.tif"), str(folder / "image.tif"), str(folder / "rough.tif"), RefineConfig())
     with pytest.raises(ConfigError, match="nothing to write"):

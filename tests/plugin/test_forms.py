@@ -20,14 +20,17 @@ DATA = {
     "exportchips": {"INPUT", "LABELS", "STACK", "AREA", "OUTPUT"}, "trainmodel": {"CHIPS", "OUTPUT", "REPORT"},
     "classifyraster": {"INPUT", "MODEL", "STACK", "AREA", "OUTPUT", "PROBABILITY"}, "assessclassification": {"INPUT", "LABELS", "AREA", "REPORT", "CSV", "JSON"},
     "modelinfo": {"MODEL", "REPORT"}, "installpackages": set(), "diagnostics": {"OUTPUT"},
-    "vectorizewater": {"INPUT", "PROBABILITY", "DEM", "PREVIOUS", "OUTPUT"},
+    "refinewater": {"INPUT", "IMAGE", "STACK", "OUTPUT", "PROBABILITY"}, "vectorizewater": {"INPUT", "PROBABILITY", "DEM", "PREVIOUS", "OUTPUT"},
+    "lakestatistics": {"INPUT", "REFERENCE", "DEM", "AREA", "REPORT", "CSV", "JSON", "MATCHES"},
 }  # fmt: skip
 CONFIGS = {
     "exportchips": settings.ChipsConfig,
     "trainmodel": settings.TrainConfig,
     "classifyraster": settings.InferConfig,
     "assessclassification": settings.AssessConfig,
+    "refinewater": settings.RefineConfig,
     "vectorizewater": settings.VectorizeConfig,
+    "lakestatistics": settings.LakesConfig,
 }
 
 FORMS = """

@@ -99,6 +99,7 @@ class Raster:
         ]  # fmt: skip
         self.dtype = np.result_type(*[_dtype(b) for b in self._bands])
         self._alpha = everything[alpha[0] - 1] if alpha and alpha[0] not in chosen else None
+        self.has_alpha = self._alpha is not None
         self._subset, self._known_scales = None, {}
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
@@ -226,6 +227,7 @@ class Stack:
         self.path, self.grid, self._resampling = str(path), self._members[0].grid, resampling
         self.bands = [[b for m in self._members for b in m.bands][i] for i in self._chosen]
         self.dtype = np.result_type(*[m.dtype for m in self._members])
+        self.alphas = [os.path.basename(m.path) for m in self._members if m.has_alpha]
         self._aligned = [self.grid.same_pixels(m.grid) for m in self._members]
         for member, same in zip(self._members, self._aligned):
             if not same:

@@ -16,7 +16,7 @@ import numpy as np
 
 # Odd 64-bit numbers of no structure: two vertices among millions share a hash with a probability of about 1e-7.
 _PRIMES = np.random.default_rng(20100507).integers(0, 2**63, 64, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
-PARTS = 16
+PARTS = 8
 
 
 def loops(compiled: bool):

@@ -18,11 +18,14 @@ from ..settings import RefineConfig
 from .crf import Kernels, compiled, mean_field
 from .slic import slic
 
-SEGMENT_M, SEGMENT_PX = 7.5, (5, 15)  # the published 2800 per 2048 x 2048 px at 0.52 m are 20 m wide: too wide for lakes of some 100 m2
-REACH_M, REACH_PX = 20.0, (10.0, 40.0)  # of the outline kernel: twice as far brings nothing and takes twice the halo
+# Chosen on the scenes of benchmarks/refinement.py, where the optimum is flat. The published 2800 segments per 2048 x 2048 px at 0.52 m are 20 m wide:
+# too wide for lakes of some 100 m2.
+SEGMENT_M, SEGMENT_PX, SEGMENT_COARSE_PX = 7.5, (12, 15), 8
+REACH_M, REACH_PX = 20.0, (20.0, 40.0)  # of the outline kernel: twice as far brings nothing and takes twice the halo
+COARSE_M = 8.0  # from here on lakes of a few pixels are most of the lakes
 SLIC_HALO, CRF_HALO = 8, 5  # in segments, in standard deviations of the wider kernel: what is farther away changes 2 pixels in 10 000
 SRGB = 13.0
-MOST_BANDS = 12
+MOST_BANDS = 5  # more become so many principal components: time and memory of the lattice grow fast with the number of dimensions
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def plan(config: RefineConfig, pixel_size: Optional[float] = None, pixel_size_m:
     image, scaled like 0..255."""
     metres = pixel_size_m or 0.5
     if config.segment_size == 0:
-        segment = float(np.clip(SEGMENT_M / metres, *SEGMENT_PX))
+        segment = float(np.clip(SEGMENT_M / metres, *SEGMENT_PX)) if metres < COARSE_M else SEGMENT_COARSE_PX
     elif config.segment_unit == "map units":
         segment = config.segment_size / (pixel_size or 1.0)
     elif config.segment_unit == "pixels":
@@ -70,7 +73,7 @@ def plan(config: RefineConfig, pixel_size: Optional[float] = None, pixel_size_m:
         )
     kernels = Kernels(
         config.sxy or float(np.clip(REACH_M / metres, *REACH_PX)), config.srgb or max(SRGB, 2 * noise), config.outline_weight,
-        config.smooth_sxy or (3.0 if metres < 5 else 1.0), config.smooth_weight,
+        config.smooth_sxy or (3.0 if metres < COARSE_M else 1.0), config.smooth_weight,
     )  # fmt: skip
     return Plan(tuple(config.mode.split("_")), max(round(segment), 3), kernels, config)
 
@@ -85,6 +88,7 @@ def refine_arrays(
     for sketch, plane in zip(sketches, image):
         sketch.update(plane[valid])
     scaled = scale(image, valid, stretch(sketches) if config.stretch and valid.any() else None)
+    scaled = turned(scaled, components([scaled[:, valid]]))
     chosen = plan(config, pixel_size_m, pixel_size_m, noise(scaled, valid))
     inner = centred(np.asarray(probability, np.float32), threshold, config.limit)
     for step in chosen.steps:
@@ -106,6 +110,22 @@ def scale(image: np.ndarray, valid: np.ndarray, numbers: Optional[Normalisation]
     result = numbers.apply(image, everywhere)
     result *= np.float32(255)
     return result
+
+
+def components(samples: list[np.ndarray]) -> Optional[np.ndarray]:
+    """Rows that turn more than `MOST_BANDS` scaled bands into so many principal components `(MOST_BANDS, bands)`; None for fewer bands.
+    They are not whitened: distances between colours stay. `samples` are `(bands, pixels)`."""
+    pixels = np.concatenate(samples, axis=1) if samples else np.zeros((0, 0))
+    if len(pixels) <= MOST_BANDS or pixels.shape[1] < 2:
+        return None if len(pixels) <= MOST_BANDS else np.eye(MOST_BANDS, len(pixels), dtype=np.float32)
+    _, vectors = np.linalg.eigh(np.cov(pixels.astype(np.float64)))
+    rows = vectors[:, : -MOST_BANDS - 1 : -1].T
+    return (rows * np.sign(rows[np.arange(MOST_BANDS), np.abs(rows).argmax(axis=1)])[:, None]).astype(np.float32)
+
+
+def turned(image: np.ndarray, rows: Optional[np.ndarray]) -> np.ndarray:
+    """Scaled bands, or their principal components."""
+    return image if rows is None else np.tensordot(rows, image, 1)
 
 
 def noise(image: np.ndarray, valid: np.ndarray) -> float:

@@ -20,7 +20,7 @@ from ..raster import Raster, Stack, Writer, overlap, small_cache, writable
 from ..settings import RefineConfig
 from ..version import version
 from ..windows import Window, blocks
-from .stages import MOST_BANDS, Plan, centred, noise, plan, run, scale, stretch, uncentred
+from .stages import MOST_BANDS, Plan, centred, components, noise, plan, run, scale, stretch, turned, uncentred
 
 SAMPLES, SAMPLE_PX = 64, 256  # windows, and their side, that a band's range is found from
 
@@ -102,31 +102,30 @@ class _Scene:
                     raise GridMismatchError(
                         "The image does not lie over the map.", "Choose an image of the same place, and check the CRS of both."
                     )
-            if len(self._stack.bands) > MOST_BANDS:
-                raise ConfigError(
-                    f"The image has {len(self._stack.bands)} bands; {MOST_BANDS} can take part.",
-                    "Choose some in the bands field, the near infrared among them; e.g. '2-4,8'.",
-                )
         except BaseException:
             self.close()
             raise
-        self._numbers, self.noise = None, 0.0
+        self._numbers, self._rows, self.noise = None, None, 0.0
 
     @property
     def bands(self) -> int:
-        return len(self._stack.bands)
+        return min(len(self._stack.bands), MOST_BANDS)
 
     def doubts(self, rough) -> list[str]:
         lines = []
         if not self._same:
             lines.append("Warning: image and map have different grids; the image is warped onto the map's (bilinear).")
+        for name in self._stack.alphas:
+            lines.append(
+                f"Warning: {name} says that its last band is a mask (alpha), so it takes no part. If it is near infrared, choose the bands, e.g. '1-4'."
+            )
         if len(rough.classes) > 20:
             lines.append(f"Warning: the map has {len(rough.classes)} classes; time and memory grow with their number.")
         return lines
 
     def look(self, config: RefineConfig, progress: Progress) -> None:
         """Find the range of each band, and the noise, from windows all over the raster."""
-        sketches = [Sketch() for _ in range(self.bands)]
+        sketches = [Sketch() for _ in self._stack.bands]
         places = list(blocks(self._grid.width, self._grid.height, SAMPLE_PX))
         step = max(len(places) / SAMPLES, 1.0)
         sampled = [places[int(k * step)] for k in range(int(len(places) / step))]
@@ -146,6 +145,10 @@ class _Scene:
             progress(1, "Warning: the image is constant where it was sampled: outlines can't be improved by it.")
         if config.stretch and all(s.number for s in sketches):
             self._numbers = stretch(sketches)
+        if len(self._stack.bands) > MOST_BANDS:
+            seen = [self.read(window) for window in sampled[:: max(len(sampled) // 16, 1)]]
+            self._rows = components([image[:, valid] for image, valid in seen])
+            progress(1, f"The {len(self._stack.bands)} bands take part as {MOST_BANDS} principal components.")
         found = [noise(*self.read(window)) for window in sampled]
         self.noise = float(np.median([n for n in found if n] or [0.0]))
 
@@ -153,10 +156,10 @@ class _Scene:
         return self._stack.read(window) if self._same else self._stack.read_on(self._grid.part(window))
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled bands float32 `(bands, rows, cols)`, and where all have data."""
+        """Scaled bands (or their principal components) float32 `(bands, rows, cols)`, and where all have data."""
         pixels, valid = self._read(window)
         valid = valid.all(axis=0)
-        return scale(pixels, valid, self._numbers), valid
+        return turned(scale(pixels, valid, self._numbers), self._rows), valid
 
     def close(self) -> None:
         self._stack.close()
@@ -203,8 +206,7 @@ class _Job:
         if self.chosen.config.tile:
             return -(-self.chosen.config.tile // 256) * 256
         bands, channels = self.scene.bands, self.channels
-        each = 12 * bands + 12 * channels + 16  # what is read, scaled and kept beside the step
-        each += max(10 * (bands + 3) + 8 * bands + 36 + 8 * channels if "crf" in steps else 0, 12 * bands + 40 if "slic" in steps else 0)
+        each = 120 + 12 * channels + (12 * bands if steps == ("slic",) else 12 * (bands + 3) if bands < 5 else 230)  # bytes, as measured
         halo = max(self.chosen.halo(step) for step in steps)
         side = int(np.sqrt(self.chosen.config.memory * 1e9 / each))
         if side >= max(self.grid.width, self.grid.height):

@@ -8,4 +8,15 @@ from .refine import RefineConfig
 from .training import LOSSES, SCHEMES, TrainConfig
 from .vectorize import VectorizeConfig
 
-__all__ = ["DEVICES", "LOSSES", "SCHEMES", "AssessConfig", "ChipsConfig", "InferConfig", "RefineConfig", "LakesConfig", "TrainConfig", "VectorizeConfig"]
+__all__ = [
+    "DEVICES",
+    "LOSSES",
+    "SCHEMES",
+    "AssessConfig",
+    "ChipsConfig",
+    "InferConfig",
+    "RefineConfig",
+    "LakesConfig",
+    "TrainConfig",
+    "VectorizeConfig",
+]

@@ -26,7 +26,7 @@ class RefineConfig(Config):
     segment_size: float = param(
         0.0,
         "Segment size",
-        "Side of a superpixel, in the unit below (or their number). 0: from the pixel size (7.5 m, but 5 to 15 px). It should be smaller than the smallest lake that matters.",
+        "Side of a superpixel, in the unit below (or their number). 0: from the pixel size (7.5 m, but 12 to 15 px; 8 px from 8 m pixels on). It should be smaller than the smallest lake that matters.",
         minimum=0,
         maximum=1e6,
     )
@@ -36,7 +36,7 @@ class RefineConfig(Config):
     sxy: float = param(
         0.0,
         "Reach of the outline kernel",
-        "Standard deviation in space of the CRF's kernel over colour and place. 0: from the pixel size.",
+        "Standard deviation in space of the CRF's kernel over colour and place. 0: from the pixel size (20 m, but 20 to 40 px).",
         unit="px",
         minimum=0,
         maximum=1000,
@@ -65,7 +65,7 @@ class RefineConfig(Config):
     smooth_sxy: float = param(
         0.0,
         "Reach of the smoothness kernel",
-        "Standard deviation of the CRF's kernel over place alone, which removes specks. 0: from the pixel size.",
+        "Standard deviation of the CRF's kernel over place alone, which removes specks. 0: 3 px, or 1 px from 8 m pixels on.",
         unit="px",
         minimum=0,
         maximum=100,
@@ -127,7 +127,7 @@ class RefineConfig(Config):
         maximum=65536,
         advanced=True,
     )
-    memory: float = param(1.0, "Memory", "What a tile may take.", unit="GB", minimum=0.1, maximum=1000, advanced=True)
+    memory: float = param(1.5, "Memory", "What a tile may take.", unit="GB", minimum=0.1, maximum=1000, advanced=True)
     engine: str = param(
         "auto",
         "Engine",
