@@ -28,7 +28,9 @@ def draw(path: str, picture: np.ndarray, masks: list, zoom: int) -> None:
         large[inside & ~ndimage.binary_erosion(inside, border_value=1)] = OUTLINE
         panels += [large, np.full((len(large), 6, 3), 255, np.uint8)]
     sheet = np.concatenate(panels[:-1], axis=1)
-    gdal.GetDriverByName("JPEG").CreateCopy(path, gdal_array.OpenArray(np.ascontiguousarray(np.moveaxis(sheet, -1, 0))), options=["QUALITY=88"])
+    gdal.GetDriverByName("JPEG").CreateCopy(
+        path, gdal_array.OpenArray(np.ascontiguousarray(np.moveaxis(sheet, -1, 0))), options=["QUALITY=88"]
+    )
     if os.path.exists(path + ".aux.xml"):
         os.remove(path + ".aux.xml")
     print(os.path.relpath(path, ROOT))

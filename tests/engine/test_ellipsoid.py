@@ -9,8 +9,8 @@ import pytest
 from osgeo import ogr, osr
 
 from tests import helpers
-from water_dl_plugin.engine.ellipsoid import area_m2, measure, perimeter_m, rings
 from water_dl_plugin.engine.errors import RasterError
+from water_dl_plugin.engine.lakes.ellipsoid import area_m2, measure, perimeter_m, rings
 
 
 def polygon(*parts) -> ogr.Geometry:

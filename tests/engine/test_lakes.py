@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 from osgeo import gdal, ogr, osr
 
 from tests import helpers
-from water_dl_plugin.engine import inventory, lake_tables, overlay
 from water_dl_plugin.engine.errors import ConfigError, GridMismatchError, LabelError, OutputError
-from water_dl_plugin.engine.lake_match import scores
-from water_dl_plugin.engine.lakes import MATCH_FIELDS, lake_statistics
+from water_dl_plugin.engine.lakes import inventory, overlay
+from water_dl_plugin.engine.lakes import tables as lake_tables
+from water_dl_plugin.engine.lakes.match import scores
+from water_dl_plugin.engine.lakes.statistics import MATCH_FIELDS, lake_statistics
 from water_dl_plugin.engine.settings import LakesConfig
 
 UTM, DEGREES, LAEA = helpers.crs(32645), helpers.crs(4326), helpers.crs(3035)

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from water_dl_plugin.engine.outlines import BESIDE_CLASS, BESIDE_NODATA, EAST, NORTH, SOUTH, WEST, Tracer
-from water_dl_plugin.engine.smooth import pixel_rings
-from water_dl_plugin.engine.zones import Sums, Zones
+from water_dl_plugin.engine.vectorize.outlines import BESIDE_CLASS, BESIDE_NODATA, EAST, NORTH, SOUTH, WEST, Tracer
+from water_dl_plugin.engine.vectorize.smooth import pixel_rings
+from water_dl_plugin.engine.vectorize.zones import Sums, Zones
 
 EIGHT = np.ones((3, 3))
 

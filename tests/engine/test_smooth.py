@@ -10,8 +10,8 @@ from osgeo import ogr
 from scipy import ndimage
 
 from tests.engine.test_outlines import masks, trace
-from water_dl_plugin.engine import smooth
-from water_dl_plugin.engine.outlines import BESIDE_CLASS, Tracer
+from water_dl_plugin.engine.vectorize import smooth
+from water_dl_plugin.engine.vectorize.outlines import BESIDE_CLASS, Tracer
 
 
 def rounded(rings, width, height, **more) -> list[tuple[ogr.Geometry, int]]:
@@ -146,7 +146,7 @@ def test_neighbouring_classes_share_their_border(seed, joined, classes, strip):
 
 
 def parted(index, k, row, strip):
-    from water_dl_plugin.engine.vectorize import _parted
+    from water_dl_plugin.engine.vectorize.run import _parted
 
     both = np.concatenate([index[row - 1 : row] if row else np.full((1, index.shape[1]), -1), index[row : row + strip]])
     return _parted(both, k, list(range(1, k)), row, index.shape[1])

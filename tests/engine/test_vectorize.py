@@ -11,11 +11,11 @@ from osgeo import gdal, ogr
 from scipy import ndimage
 
 from tests import helpers
-from water_dl_plugin.engine import vectorize as job
-from water_dl_plugin.engine.ellipsoid import measure, rings
 from water_dl_plugin.engine.errors import Cancelled, ConfigError, GridMismatchError, RasterError
+from water_dl_plugin.engine.lakes.ellipsoid import measure, rings
 from water_dl_plugin.engine.raster import Grid
 from water_dl_plugin.engine.settings import VectorizeConfig
+from water_dl_plugin.engine.vectorize import run as job
 
 REAL = sorted((Path(__file__).resolve().parents[3] / "shared" / "data" / "real_water_masks").glob("*.tif"))
 CLASSES = {

@@ -55,7 +55,7 @@ class LakeStatistics(WaterAlgorithm):
         return super().checkParameterValues(parameters, context)
 
     def work(self, data, config, progress):
-        from ..engine.lakes import MATCH_FIELDS, lake_statistics, match_style
+        from ..engine.lakes.statistics import MATCH_FIELDS, lake_statistics, match_style
 
         reference = data.vector("REFERENCE")
         found = lake_statistics(

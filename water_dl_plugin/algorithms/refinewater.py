@@ -41,7 +41,13 @@ class RefineWater(WaterAlgorithm):
 
         classes, probability = data.layer("OUTPUT", "Refined water map"), data.layer("PROBABILITY", "Refined probability of water")
         done = refine_raster(
-            data.raster("INPUT"), data.raster("IMAGE"), classes, config, stack=data.rasters("STACK"), probability=probability, progress=progress
+            data.raster("INPUT"),
+            data.raster("IMAGE"),
+            classes,
+            config,
+            stack=data.rasters("STACK"),
+            probability=probability,
+            progress=progress,
         )
         if classes:
             styles.for_classes(classes, done.classes)

@@ -39,8 +39,8 @@ class VectorizeWater(WaterAlgorithm):
 
     def work(self, data, config, progress):
         from ..engine import styles
-        from ..engine.lake_tables import size_classes
-        from ..engine.vectorize import vectorize
+        from ..engine.lakes.tables import size_classes
+        from ..engine.vectorize.run import vectorize
 
         previous = data.vector("PREVIOUS")
         lakes = vectorize(

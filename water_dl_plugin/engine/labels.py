@@ -26,7 +26,7 @@ class Shapes:
     """
 
     def __init__(self, source: str, crs: str, field: str = "", buffer: float = 0.0):
-        _dataset, layer = _layer(source)  # the layer lives as long as its dataset
+        _dataset, layer = open_layer(source)  # the layer lives as long as its dataset
         reference = layer.GetSpatialRef()
         if reference and (reference.GetName() or "").lower().startswith("undefined"):
             reference = None  # how a GeoPackage says that there is none
@@ -44,12 +44,12 @@ class Shapes:
             raise LabelError(f"The labels have no field {field!r}.", f"Their fields are {', '.join(names) or 'none'}.")
         for feature in layer:
             geometry = feature.GetGeometryRef()
-            value = _value(feature, field) if field else 1
+            value = value_of(feature, field) if field else 1
             if geometry is None or geometry.IsEmpty() or value is None:
                 continue
             geometry = geometry.GetLinearGeometry()  # a copy; curves become lines
             geometry.FlattenTo2D()
-            if move is not None and not _moved(geometry, move):
+            if move is not None and not moved_geometry(geometry, move):
                 continue  # a geometry outside the raster's projection can't lie on the raster
             if buffer > 0 and geometry.GetDimension() < 2:
                 geometry = geometry.Buffer(buffer)
@@ -131,11 +131,11 @@ class VectorLabels:
     def __init__(self, source: str, field: str = "", buffer: float = 0.0):
         self.source, self._field, self._buffer = source, field, buffer
         self._shapes: dict[str, Shapes] = {}
-        _dataset, layer = _layer(source)
+        _dataset, layer = open_layer(source)
         names = [layer.GetLayerDefn().GetFieldDefn(i).GetName() for i in range(layer.GetLayerDefn().GetFieldCount())]
         if field and field not in names:
             raise LabelError(f"The labels have no field {field!r}.", f"Their fields are {', '.join(names) or 'none'}.")
-        values = {_value(f, field) for f in layer} - {None} if field else set()
+        values = {value_of(f, field) for f in layer} - {None} if field else set()
         if field and not values:
             raise LabelError(f"The field {field!r} is empty in all labels.", "Fill it, or choose another field.")
         self.found = sorted(values, key=lambda v: (isinstance(v, str), v))
@@ -260,7 +260,7 @@ def choose_classes(labels, order: str, background: bool, existing: tuple = ()) -
     return made
 
 
-def _value(feature, field: str):
+def value_of(feature, field: str):
     index = feature.GetFieldIndex(field)
     if not feature.IsFieldSetAndNotNull(index):
         return None
@@ -273,7 +273,7 @@ def _value(feature, field: str):
     return feature.GetFieldAsString(index).strip() or None
 
 
-def _moved(geometry, move) -> bool:
+def moved_geometry(geometry, move) -> bool:
     """Transform in place; False where PROJ can't."""
     gdal.PushErrorHandler("CPLQuietErrorHandler")
     try:
@@ -295,7 +295,7 @@ def _is_vector(source: str) -> bool:
         gdal.PopErrorHandler()
 
 
-def _layer(source: str):
+def open_layer(source: str):
     """(dataset, layer) of a path or of QGIS's `path|layername=...|subset=...`; keep the dataset as long as the layer."""
     source, _, subset = source.partition("|subset=")  # QGIS puts it last; a filter may hold | and =
     path, *options = source.split("|")

@@ -1,6 +1,6 @@
 """Figures for reports. matplotlib's object interface only (no pyplot: this runs in worker threads inside QGIS), imported when first used.
 
-Every function returns a `matplotlib.figure.Figure`. Names from files go through `_label`, so that a `$` starts no formula.
+Every function returns a `matplotlib.figure.Figure`. Names from files go through `shortened`, so that a `$` starts no formula.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def curves(history: Sequence[dict], best_epoch: Optional[int] = None):
     `history` holds one dict per epoch: `epoch`, and any of `stage`, `loss_train`, `loss_valid`, `accuracy`, `miou`, `dice`, `lr` (absent,
     None and NaN leave a gap). Borders between stages are dotted; the epoch that was kept is marked (None: highest `miou`).
     """
-    figure = _figure(3.7)
+    figure = new_figure(3.7)
     axes = figure.subplot_mosaic([["loss", "agreement"], ["lr", "agreement"]], gridspec_kw={"height_ratios": [3, 1], "wspace": 0.08})
     left, right, rate = axes["loss"], axes["agreement"], axes["lr"]
     epochs = _column(history, "epoch")
@@ -37,9 +37,9 @@ def curves(history: Sequence[dict], best_epoch: Optional[int] = None):
     _lines(left, epochs, history, [("loss_train", "training", FAINT), ("loss_valid", "validation", BLUE)])
     _lines(right, epochs, history, [("accuracy", "accuracy", FAINT), ("dice", "mean dice", ORANGE), ("miou", "mean IoU", BLUE)])
     _lines(rate, epochs, history, [("lr", "", SOFT)])
-    _style(left, title="Loss")
-    _style(right, title="Agreement", x="epoch")
-    _style(rate, x="epoch")
+    dress(left, title="Loss")
+    dress(right, title="Agreement", x="epoch")
+    dress(rate, x="epoch")
     rate.set_title("Learning rate", loc="left", fontsize=9, color=SOFT)
     left.tick_params(labelbottom=False)
     highest = _column(history, "lr")
@@ -66,7 +66,7 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]):
     matrix = np.asarray(matrix)
     count = len(matrix)
     size = min(max(2.6, 0.95 * count + 1.2), 8.5)
-    figure = _figure(size * 0.92, width=min(size * 1.5, WIDTH))
+    figure = new_figure(size * 0.92, width=min(size * 1.5, WIDTH))
     axes = figure.add_subplot()
     from matplotlib.patches import Rectangle
 
@@ -84,7 +84,7 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]):
                 pixels = f"{int(matrix[row, col]):,}".replace(",", "\u202f")
                 faint = "#d5e3ed" if depth > 0.55 else SOFT
                 axes.text(col + 0.5, row + 0.72, pixels, ha="center", va="center", color=faint, fontsize=7.5)
-    labels = [_label(name, 22) for name in names]
+    labels = [shortened(name, 22) for name in names]
     middles = np.arange(count) + 0.5
     axes.set(xlim=(0, count), ylim=(count, 0))
     axes.set_xticks(middles, labels, rotation=0 if count <= 4 else 35, ha="center" if count <= 4 else "right", fontsize=9)
@@ -99,7 +99,7 @@ def confusion_plot(matrix: np.ndarray, names: Sequence[str]):
 
 def class_bars(names: Sequence[str], colours: Sequence[Any], scores: dict, intervals: Optional[dict] = None):
     """IoU and F1 per class as bars in the class colour, with the bounds of `metrics.bootstrap` as whiskers."""
-    figure = _figure(0.75 + 0.42 * len(names))
+    figure = new_figure(0.75 + 0.42 * len(names))
     for place, (key, title) in enumerate([("iou", "IoU"), ("f1", "F1")]):
         axes = figure.add_subplot(1, 2, place + 1)
         for row, (value, colour) in enumerate(zip(scores[key], colours)):
@@ -111,10 +111,10 @@ def class_bars(names: Sequence[str], colours: Sequence[Any], scores: dict, inter
                 axes.plot([low, high], [row, row], color=INK, linewidth=1.3, solid_capstyle="butt")
             edge = max(value, 0 if math.isnan(high) else high) if known else 0
             axes.text(edge + 0.015, row, f"{value:.3f}" if known else "–", va="center", fontsize=9, color=INK)
-        _style(axes, title=title, grid="x")
+        dress(axes, title=title, grid="x")
         axes.set(xlim=(0, 1.14), ylim=(len(names) - 0.45, -0.55))
         axes.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
-        axes.set_yticks(range(len(names)), [_label(name, 22) for name in names] if place == 0 else [""] * len(names))
+        axes.set_yticks(range(len(names)), [shortened(name, 22) for name in names] if place == 0 else [""] * len(names))
         axes.tick_params(axis="y", length=0, labelcolor=INK)
         axes.spines["bottom"].set_visible(False)
     return figure
@@ -124,7 +124,7 @@ def precision_recall_plot(curve: ProbabilityCurve, best: Optional[tuple[float, f
     """Precision over recall, and precision, recall and IoU over the threshold; `best` is (threshold, IoU), None: looked up."""
     thresholds, precision, recall = curve.precision_recall()
     threshold, value = curve.best_threshold("iou") if best is None else best
-    figure = _figure(3.4)
+    figure = new_figure(3.4)
     left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.08})
     left.plot(recall, precision, color=BLUE, linewidth=1.8)
     right.plot(thresholds, precision, color=ORANGE, linewidth=1.5, label="precision")
@@ -137,8 +137,8 @@ def precision_recall_plot(curve: ProbabilityCurve, best: Optional[tuple[float, f
         left.annotate(note, (recall[at], precision[at]), (-9, -11), textcoords="offset points", ha="right", va="top", fontsize=9, color=INK)
         right.axvline(threshold, color=FAINT, linewidth=0.8, linestyle=(0, (1, 2)))
         right.plot(threshold, value, "o", color="white", markeredgecolor=INK, markersize=7, zorder=5)
-    _style(left, title=f"Average precision {curve.average_precision():.3f}", x="recall", y="precision")
-    _style(right, title=f"Best IoU {value:.3f} at threshold {threshold:g}", x="threshold")
+    dress(left, title=f"Average precision {curve.average_precision():.3f}", x="recall", y="precision")
+    dress(right, title=f"Best IoU {value:.3f} at threshold {threshold:g}", x="threshold")
     for axes in (left, right):
         axes.set(xlim=(0, 1.02), ylim=(0, 1.03))
     right.legend(loc="lower center", frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4)
@@ -148,21 +148,21 @@ def precision_recall_plot(curve: ProbabilityCurve, best: Optional[tuple[float, f
 def reliability_plot(curve: ProbabilityCurve, groups: int = 10):
     """Observed share over predicted probability: on the diagonal, a probability means what it says. Below: pixels per group."""
     table = curve.reliability(groups)
-    figure = _figure(3.6, width=WIDTH / 2)
+    figure = new_figure(3.6, width=WIDTH / 2)
     top, bottom = figure.subplots(2, 1, sharex=True, gridspec_kw={"height_ratios": [3, 1]})
     top.plot([0, 1], [0, 1], color=FAINT, linewidth=0.9, linestyle=(0, (3, 3)))
     top.plot(table["probability"], table["observed"], "o-", color=BLUE, linewidth=1.5, markersize=5)
     total = max(sum(table["pixels"]), 1)
     middles = (np.array(table["low"]) + np.array(table["high"])) / 2
     bottom.bar(middles, np.array(table["pixels"]) / total, width=0.92 / groups, color="#a9c3d6")
-    _style(top, title=f"Calibration error {table['error']:.3f}", y="observed share")
-    _style(bottom, x="predicted probability", y="pixels")
+    dress(top, title=f"Calibration error {table['error']:.3f}", y="observed share")
+    dress(bottom, x="predicted probability", y="pixels")
     bottom.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     top.set(xlim=(0, 1), ylim=(0, 1.03))
     return figure
 
 
-def _figure(height: float, width: float = WIDTH):
+def new_figure(height: float, width: float = WIDTH):
     try:
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -170,7 +170,7 @@ def _figure(height: float, width: float = WIDTH):
     return Figure(figsize=(width, height), layout="constrained", facecolor="white")
 
 
-def _style(axes, title: str = "", x: str = "", y: str = "", grid: str = "y") -> None:
+def dress(axes, title: str = "", x: str = "", y: str = "", grid: str = "y") -> None:
     axes.set_title(title, loc="left", fontsize=10.5, color=INK)
     axes.set_xlabel(x, fontsize=9, color=SOFT)
     axes.set_ylabel(y, fontsize=9, color=SOFT)
@@ -210,7 +210,7 @@ def _stage_names(axes, history: Sequence[dict], epochs: np.ndarray) -> None:
         for start in starts:
             stage = next(row.get("stage") for row, epoch in zip(history, epochs) if epoch > start)
             axes.annotate(
-                _label(f"stage {stage}" if isinstance(stage, int) else stage, 24), (start, 1), (5, -3), va="top", fontsize=8, color=SOFT,
+                shortened(f"stage {stage}" if isinstance(stage, int) else stage, 24), (start, 1), (5, -3), va="top", fontsize=8, color=SOFT,
                 xycoords=("data", "axes fraction"), textcoords="offset points",
             )  # fmt: skip
 
@@ -235,6 +235,6 @@ def _blue(share: float) -> tuple[float, float, float]:
     return tuple(light + (dark - light) * share)
 
 
-def _label(name: Any, length: int) -> str:
+def shortened(name: Any, length: int) -> str:
     name = "".join(letter if letter.isprintable() else "\ufffd" for letter in str(name))
     return (name if len(name) <= length else name[: length - 1] + "…").replace("$", r"\$")

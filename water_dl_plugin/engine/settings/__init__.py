@@ -15,8 +15,8 @@ __all__ = [
     "AssessConfig",
     "ChipsConfig",
     "InferConfig",
-    "RefineConfig",
     "LakesConfig",
+    "RefineConfig",
     "TrainConfig",
     "VectorizeConfig",
 ]

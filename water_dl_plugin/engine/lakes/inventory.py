@@ -8,12 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from osgeo import gdal, ogr, osr
 
+from ..errors import GridMismatchError, LabelError
+from ..labels import moved_geometry, open_layer, value_of
+from ..progress import Progress, silent
+from ..raster import Raster, same_crs, spatial_reference
+from ..windows import Window
 from .ellipsoid import area_m2
-from .errors import GridMismatchError, LabelError
-from .labels import _layer, _moved, _value  # the doors to vector layers
-from .progress import Progress, silent
-from .raster import Raster, same_crs, spatial_reference
-from .windows import Window
 
 ELEVATION = "elevation_m"  # the field that our own lake layers have
 BLOCK = 1024  # px of the elevation model that are read at once
@@ -53,7 +53,7 @@ class Inventory:
         geometries, lost = [], 0
         for geometry in self.geometries:
             geometry = geometry.Clone()
-            if not _moved(geometry, move) or (degrees and np.ptp(geometry.GetEnvelope()[:2]) > 180):
+            if not moved_geometry(geometry, move) or (degrees and np.ptp(geometry.GetEnvelope()[:2]) > 180):
                 geometry, lost = ogr.Geometry(ogr.wkbPolygon), lost + 1
             geometries.append(geometry)
         notes = [f"{lost} of its lakes can't be drawn in the CRS of the lakes: they meet none of them."] if lost else []
@@ -67,7 +67,7 @@ def read(source: str, elevation: str = "", parts: bool = False, progress: Progre
     Invalid outlines are made valid, heights and curves dropped. A layer without features gives an empty inventory.
     Raises `LabelError` for a layer without polygons, or without that field.
     """
-    _dataset, layer = _layer(source)  # the layer lives as long as its dataset
+    _dataset, layer = open_layer(source)  # the layer lives as long as its dataset
     names = [layer.GetLayerDefn().GetFieldDefn(i).GetName() for i in range(layer.GetLayerDefn().GetFieldCount())]
     if elevation and elevation not in names:
         raise LabelError(f"The layer has no field {elevation!r}.", f"Its fields are {', '.join(names) or 'none'}.")
@@ -100,7 +100,7 @@ def read(source: str, elevation: str = "", parts: bool = False, progress: Progre
             for one in [shape.GetGeometryRef(i).Clone() for i in range(many)] if parts and many > 1 else [shape]:
                 geometries.append(one)
                 numbers.append(feature.GetFID())
-                heights.append(_number(_value(feature, elevation)) if elevation else np.nan)
+                heights.append(_number(value_of(feature, elevation)) if elevation else np.nan)
     finally:
         gdal.PopErrorHandler()
     if others and not geometries:

@@ -14,8 +14,8 @@ from functools import lru_cache
 import numpy as np
 from osgeo import gdal, ogr, osr
 
-from .errors import RasterError
-from .grid import spatial_reference, zone
+from ..errors import RasterError
+from ..grid import spatial_reference, zone
 
 EDGE_M, EDGE_DEGREES = 1000.0, 0.01  # longer edges are cut
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..settings import LakesConfig
 from .overlay import Overlay
-from .settings import LakesConfig
 
 CONFIDENCE = 1.959964  # two-sided 95 %
 ROUNDING = 1e-6  # shares are sums of areas: exactly half must count as half

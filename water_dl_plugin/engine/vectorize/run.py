@@ -10,22 +10,22 @@ from dataclasses import dataclass
 import numpy as np
 from osgeo import ogr
 
-from . import inventory
+from ..classes import MapClass
+from ..errors import ConfigError, GridMismatchError
+from ..lakes import inventory
+from ..lakes.ellipsoid import measure
+from ..lakes.inventory import Inventory
+from ..lakes.tables import size_class, size_classes
+from ..maps import open_map
+from ..progress import Progress, part, silent
+from ..raster import Grid, Raster, overlap, small_cache
+from ..settings import VectorizeConfig
+from ..windows import Window
 from .changes import FIELDS as CHANGE_FIELDS
 from .changes import compare, lost
-from .classes import MapClass
-from .ellipsoid import measure
-from .errors import ConfigError, GridMismatchError
-from .inventory import Inventory
-from .lake_tables import size_class, size_classes
-from .maps import open_map
 from .outlines import BESIDE_CLASS, BESIDE_NODATA, Rings, Tracer
 from .polygons import shapes
-from .progress import Progress, part, silent
-from .raster import Grid, Raster, overlap, small_cache
-from .settings import VectorizeConfig
 from .spool import Spool
-from .windows import Window
 from .zones import Sums, Zones
 
 STRIP = 6_000_000  # px that are traced at once

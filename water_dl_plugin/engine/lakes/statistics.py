@@ -12,17 +12,17 @@ from typing import Any, Optional
 import numpy as np
 from osgeo import ogr
 
+from ..errors import LabelError
+from ..progress import Progress, part, silent
+from ..raster import writable
+from ..settings import LakesConfig
+from ..styles import FOLDER
+from ..tables import write_json
 from . import inventory
-from .errors import LabelError
 from .inventory import Inventory
-from .lake_match import Match, areas, match
-from .lake_tables import KM2, size_class, size_classes, table, write_table
+from .match import Match, areas, match
 from .overlay import Overlay, overlay
-from .progress import Progress, part, silent
-from .raster import writable
-from .settings import LakesConfig
-from .styles import FOLDER
-from .tables import write_json
+from .tables import KM2, size_class, size_classes, table, write_table
 
 INSIDE = 0.5  # a lake belongs to the area of interest with at least half of its area
 TWICE = 0.02  # share of a lake that must be covered twice to be told of
@@ -251,7 +251,7 @@ def _write(result: LakeStatistics, report: str, csv: str, json_path: str, title:
     if csv:
         write_table(csv, result.rows)
     if report:
-        from .lake_report import lake_report
+        from .report import lake_report
 
         lake_report(report, result, title)
 

@@ -7,11 +7,11 @@ from typing import Optional
 
 import numpy as np
 
-from .errors import ConfigError
+from ..errors import ConfigError
+from ..settings import LakesConfig
+from ..tables import write_csv
 from .inventory import Inventory
-from .lake_match import Match, scores
-from .settings import LakesConfig
-from .tables import write_csv
+from .match import Match, scores
 
 KM2 = 1e6
 SIZE, BAND = "size class", "elevation band"

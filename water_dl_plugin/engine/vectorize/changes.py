@@ -10,10 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .inventory import Inventory
-from .overlay import overlay
-from .progress import Progress, silent
-from .settings import VectorizeConfig
+from ..lakes.inventory import Inventory
+from ..lakes.overlay import overlay
+from ..progress import Progress, silent
+from ..settings import VectorizeConfig
 
 NEW, GROWN, SHRUNK, SAME, GONE, UNMAPPED = "new", "grown", "shrunk", "same", "gone", "unmapped"
 FIELDS = (("status", str), ("relation", str), ("old_id", int), ("old_area_m2", float), ("change_m2", float), ("change_percent", float))

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 from osgeo import gdal, ogr
 
+from ..progress import Progress, silent
 from .ellipsoid import area_m2
 from .inventory import Inventory, polygons, valid
-from .progress import Progress, silent
 
 NODE = 16  # boxes per node of the index
 LARGE_M = 5000.0  # below, the scale of the CRS hardly changes within a lake

@@ -7,7 +7,7 @@ import struct
 import tempfile
 from collections.abc import Iterator
 
-from .errors import OutputError
+from ..errors import OutputError
 
 _HEAD = struct.Struct("<QI")  # bytes of the geometry, of the values
 

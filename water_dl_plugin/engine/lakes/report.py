@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import lake_plots
-from .lake_tables import BAND, SIZE
-from .report import Report, number
-from .tables import json_text
+from ..report import Report, number
+from ..tables import json_text
+from . import plots as lake_plots
+from .tables import BAND, SIZE
 
 if TYPE_CHECKING:
-    from .lakes import LakeStatistics
+    from .statistics import LakeStatistics
 
 FEW = 5  # matched lakes: for fewer a plot says less than the table
 _DASH = "\u2013"

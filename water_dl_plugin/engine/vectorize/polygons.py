@@ -8,12 +8,12 @@ from collections.abc import Iterator
 import numpy as np
 from osgeo import gdal, ogr
 
-from .errors import RasterError
-from .inventory import polygons as polygon_parts
-from .inventory import valid
+from ..errors import RasterError
+from ..lakes.inventory import polygons as polygon_parts
+from ..lakes.inventory import valid
+from ..raster import Grid
+from ..settings import VectorizeConfig
 from .outlines import BESIDE_NODATA, EAST, NORTH, SOUTH, WEST, Rings
-from .raster import Grid
-from .settings import VectorizeConfig
 from .smooth import corners, pixel_rings, smooth_rings
 
 BATCH = 400_000  # edges that are worked on at once

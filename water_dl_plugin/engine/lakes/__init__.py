@@ -1,0 +1,1 @@
+"""Lakes as features: their areas on the ellipsoid, inventories, what lies on what, counts by size and elevation, found and missed ones."""
