@@ -60,7 +60,7 @@ def match(over: Overlay, reference_m2: np.ndarray, map_m2: np.ndarray, counted: 
     order = np.lexsort((-map_m2[j], over.area_m2, i))  # the last one of each lake shares most; of equals, the smaller one
     last = order[np.flatnonzero(np.diff(i[order], append=-1))]
     partner[i[last]] = j[last]
-    iou[i[last]] = over.area_m2[last] / (reference_m2[i[last]] + map_m2[j[last]] - over.area_m2[last])
+    iou[i[last]] = np.minimum(over.area_m2[last] / (reference_m2[i[last]] + map_m2[j[last]] - over.area_m2[last]), 1)  # rounding
     mated = np.zeros(m, bool)
     mated[j[found[i] & right[j]]] = True
     split = found & (pieces > 1)
