@@ -9,11 +9,13 @@ import pytest
 
 from tests.helpers import read_raster, utm, write_raster
 from tests.shores import scene
-from water_dl_plugin.engine.errors import BandError, Cancelled, ConfigError, GridMismatchError
-from water_dl_plugin.engine.raster import Grid
-from water_dl_plugin.engine.refine import plan, refine_arrays, refine_raster, stages
+from water_dl_plugin.engine.errors import BandError, Cancelled, ConfigError, GridMismatchError, PackageMissingError
+from water_dl_plugin.engine.progress import silent
+from water_dl_plugin.engine.raster import Grid, Raster
+from water_dl_plugin.engine.refine import crf, plan, refine_arrays, refine_raster, stages, tiles
 from water_dl_plugin.engine.refine.stages import centred, fuse, noise, uncentred
 from water_dl_plugin.engine.settings import RefineConfig
+from water_dl_plugin.engine.windows import Window
 
 MODES = ("slic", "crf", "slic_crf", "crf_slic")
 
@@ -82,6 +84,33 @@ def test_no_probability_is_surer_than_the_limit():
     assert three.ravel().tolist() == pytest.approx([0.9, 0.05, 0.05])
 
 
+@pytest.mark.parametrize("threshold", [0.15, 0.8])
+def test_two_channels_are_the_same_as_one_at_any_threshold(threshold):
+    image, probability, truth = scene(4, 90)
+    inside = np.ones(truth.shape, bool)
+    config = RefineConfig(sxy=15.0, segment_size=5, fusion="majority")
+    one = refine_arrays(probability, image, inside, config, 0.5, threshold)
+    two = refine_arrays(np.concatenate([1 - probability, probability]), image, inside, config, 0.5, threshold)
+    assert (one[1] != two[1]).mean() < 1e-3
+    np.testing.assert_allclose(two[0][1], one[0][0], atol=5e-3)
+    np.testing.assert_allclose(two[0].sum(axis=0), 1, atol=1e-5)
+
+
+def test_odd_pixels_of_an_image_spoil_nothing():
+    image, probability, truth = scene(5, 120)
+    inside, config = np.ones(truth.shape, bool), RefineConfig(sxy=15.0, segment_size=5)
+    _, wanted = refine_arrays(probability, image, inside, config, 0.5)
+    for value in (np.nan, np.inf, -3.4e38, 1e12):
+        odd = image.copy()
+        odd[0, 60:63, 60:63] = value
+        refined, given = refine_arrays(probability, odd, inside, config, 0.5)
+        assert np.isfinite(refined).all() and (given != wanted).mean() < 0.003
+        if not np.isfinite(value):
+            np.testing.assert_array_equal(refined[0, 60:63, 60:63], probability[0, 60:63, 60:63])
+        _, raw = refine_arrays(probability, odd, inside, RefineConfig(sxy=15.0, segment_size=5, stretch=False), 0.5)
+        assert (raw != truth).mean() < 0.02
+
+
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("engine", ["numba", "numpy"])
 def test_every_mode_improves_a_rough_map(mode, engine):
@@ -127,6 +156,74 @@ def test_tiles_give_what_the_whole_gives(lake, tmp_path, mode):
     assert abs(whole.changed - tiled.changed) <= 0.0005 * truth.size and whole.changed > 500
     assert (one == truth).mean() > 0.97
     assert sorted(os.listdir(tmp_path)) == ["c.tif", "c.tif.aux.xml", "p.tif"]
+
+
+def test_tiles_that_only_one_step_makes_are_no_chain(tmp_path):
+    """A raster that is one tile for the superpixels but not for the CRF: a CRF on superpixels of a tile's halo would show where tiles end."""
+    image, probability, _ = (a[..., :40, :] for a in scene(3, 720))
+    grid, seen = utm(720, 40, pixel=0.5), []
+    write_raster(tmp_path / "image.tif", image.astype(np.uint8)[:3], grid)
+    write_raster(tmp_path / "rough.tif", probability, grid, nodata=-1)
+    results = []
+    for memory in (0.1, 1.5):
+        refine_raster(
+            str(tmp_path / "rough.tif"), str(tmp_path / "image.tif"), str(tmp_path / "c.tif"), RefineConfig(sxy=12.0, segment_size=3, memory=memory),
+            progress=lambda share, text="": seen.append(any("step" in name for name in os.listdir(tmp_path))),
+        )  # fmt: skip
+        results.append(read_raster(tmp_path / "c.tif")[0][0])
+        assert any(seen) == (memory == 0.1) and not any("step" in name for name in os.listdir(tmp_path))
+        seen.clear()
+    assert (results[0] != results[1]).mean() <= 0.0005
+
+
+def test_what_a_killed_run_left_goes(lake, tmp_path):
+    folder, *_ = lake
+    for name in ("c.tif.step.tif", "c.tif.step.tif.partial", "c.tif.partial"):
+        (tmp_path / name).write_bytes(b"half")
+    refined(folder, tmp_path, RefineConfig(sxy=12.0, tile=256))
+    assert sorted(os.listdir(tmp_path)) == ["c.tif", "c.tif.aux.xml", "p.tif"]
+
+
+@pytest.mark.parametrize("threshold", [0.0, 1.0])
+def test_a_threshold_at_the_end_keeps_what_is_certain(lake, tmp_path, threshold):
+    *_, truth = lake
+    write_raster(tmp_path / "sure.tif", truth.astype(np.float32), utm(330, 400, pixel=0.5))
+    _, classes, *_ = refined(
+        tmp_path, tmp_path, RefineConfig(sxy=12.0, threshold=threshold), rough="sure.tif", image=str(lake[0] / "image.tif")
+    )
+    assert ((classes == 1) == truth).mean() > 0.98
+
+
+@pytest.mark.parametrize("image", ["image.tif", "coarse.tif"])
+def test_strips_of_the_image_join(lake, tmp_path, monkeypatch, image):
+    folder, pixels, *_ = lake
+    write_raster(tmp_path / "image.tif", (pixels * 37 + 500).astype(np.uint16), utm(330, 400, pixel=0.5))
+    coarse = pixels.reshape(4, 200, 2, 165, 2).mean((2, 4))
+    write_raster(tmp_path / "coarse.tif", (coarse * 37 + 500).astype(np.uint16), utm(165, 200, pixel=1.0, x=400_000.3))
+    with Raster(str(folder / "rough.tif")) as rough, tiles._Scene(rough, str(tmp_path / image), (), "") as scenery:
+        whole, valid = scenery.read(Window(3, 5, 300, 390))
+        monkeypatch.setattr(tiles, "STRIP", 64)
+        strips, inside = scenery.read(Window(3, 5, 300, 390))
+    np.testing.assert_array_equal(valid, inside)
+    np.testing.assert_array_equal(whole[:, valid], strips[:, valid])
+
+
+def test_samples_come_from_all_over_the_image(lake, tmp_path, monkeypatch):
+    """Not always from the same columns, and from more places if the first ones are mostly nodata."""
+    folder, pixels, *_ = lake
+    monkeypatch.setattr(tiles, "SAMPLES", 25)
+    monkeypatch.setattr(tiles, "SAMPLE_PX", 16)  # 25 x 21 places
+    holed = (pixels * 37 + 500).astype(np.uint16)
+    holed[:, :, 40:] = 0
+    holed[:, 120:] = 0
+    write_raster(tmp_path / "edge.tif", holed, utm(330, 400, pixel=0.5), nodata=0)
+    for name in (folder / "image.tif", tmp_path / "edge.tif"):
+        with Raster(str(folder / "rough.tif")) as rough, tiles._Scene(rough, str(name), (), "") as scenery:
+            scenery.look(RefineConfig(), silent)
+            image, valid = scenery.read(Window(0, 0, 330, 400))
+        low, high = np.quantile(image[:, valid], (0.01, 0.99), axis=1)
+        assert np.abs(low).max() < 60 and np.abs(high - 255).max() < 60
+        assert scenery.noise == pytest.approx(noise(image, valid), rel=0.3) and scenery.noise > 1
 
 
 def test_what_is_written(lake, tmp_path):
@@ -272,6 +369,13 @@ def test_a_map_without_data_stays_so(lake, tmp_path):
     assert (classes == 255).all() and (given == -1).all() and done.changed == 0
 
 
+def test_a_mask_of_255_says_what_to_do(lake, tmp_path):
+    folder, *_, truth = lake
+    write_raster(tmp_path / "mask.tif", (255 * truth).astype(np.uint8), utm(330, 400, pixel=0.5))
+    with pytest.raises(ConfigError, match="raster calculator"):
+        refined(folder, tmp_path, rough=str(tmp_path / "mask.tif"))
+
+
 def test_one_pixel(tmp_path):
     grid = utm(1, 1)
     write_raster(tmp_path / "i.tif", np.full((3, 1, 1), 50, np.uint8), grid)
@@ -282,7 +386,7 @@ def test_one_pixel(tmp_path):
     assert classes.tolist() == [[1]]
 
 
-def test_settings_that_make_no_sense(lake, tmp_path):
+def test_settings_that_make_no_sense(lake, tmp_path, monkeypatch):
     folder, *_ = lake
     with pytest.raises(ConfigError, match="larger than the raster"):
         refined(folder, tmp_path, RefineConfig(segment_size=500))
@@ -290,7 +394,10 @@ def test_settings_that_make_no_sense(lake, tmp_path):
         refine_raster(str(folder / "rough.tif"), str(folder / "image.tif"), str(folder / "rough.tif"), RefineConfig())
     with pytest.raises(ConfigError, match="nothing to write"):
         refine_raster(str(folder / "rough.tif"), str(folder / "image.tif"), "", RefineConfig())
-    for bad in ({"sxy": -1.0}, {"sxy": 1e9}, {"mode": "both"}, {"compactness": 0.0}):
+    with pytest.raises(PackageMissingError, match="pydensecrf"):  # said before any work
+        monkeypatch.setattr(crf, "find_spec", lambda name: None)
+        plan(RefineConfig(engine="pydensecrf"))
+    for bad in ({"certainty": 0.5}, {"sxy": -1.0}, {"sxy": 1e9}, {"mode": "both"}, {"compactness": 0.0}):
         with pytest.raises(ConfigError):
             RefineConfig(**bad)
 

@@ -8,6 +8,7 @@ from scipy import ndimage
 
 from tests.shores import scene
 from water_dl_plugin.engine.errors import Cancelled
+from water_dl_plugin.engine.refine import loops_numba, loops_numpy
 from water_dl_plugin.engine.refine.slic import slic
 
 OWN = ("numba", "numpy")
@@ -58,6 +59,18 @@ def test_numpy_and_numba_give_the_same():
         valid[50:70, :30] = False
         one, other = (slic(image, valid, step, engine=engine) for engine in OWN)
         assert (borders(one) != borders(other)).mean() < 1e-3
+
+
+def test_components_are_those_of_the_definition():
+    rng = np.random.default_rng(7)
+    for shape, kinds in (((1, 1), 1), ((1, 12), 2), ((9, 1), 2), ((60, 71), 1), ((60, 71), 3)):
+        labels = rng.integers(-1, kinds, shape).astype(np.int32)
+        (one, count), (other, number) = loops_numpy.components(labels), loops_numba.components(labels)
+        np.testing.assert_array_equal(one, other)
+        assert count == number == sum(ndimage.label(labels == k)[1] for k in range(kinds))
+        assert ((one >= 0) == (labels >= 0)).all() and len(np.unique(one[one >= 0])) == count
+        first = np.unique(one[one >= 0], return_index=True)[1]
+        assert (np.diff(first) > 0).all()  # numbered in the order of their first pixels
 
 
 @pytest.mark.parametrize("engine", OWN)

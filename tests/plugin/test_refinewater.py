@@ -45,7 +45,7 @@ def test_refines_through_qgis_process(lake, qgis_process, tmp_path):
     assert valid.all() and before.mean() > 0.008 and after.mean() < 0.3 * before.mean()
     assert results["CHANGED"] == (classes[0] != (helpers.read_raster(rough)[0][0] >= 0.5)).sum()
     assert (tmp_path / "fine.qml").exists() and (tmp_path / "p.qml").exists()
-    assert not [p for p in tmp_path.iterdir() if p.name.startswith("refine_")]
+    assert not [p for p in tmp_path.iterdir() if p.name.endswith((".step.tif", ".partial"))]
 
 
 def test_a_layer_of_the_class_raster_refines_too(lake, inside, tmp_path):

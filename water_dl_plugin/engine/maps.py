@@ -134,7 +134,12 @@ def _found(raster: Raster) -> tuple[MapClass, ...]:
         pixels, valid = raster.read(window)
         values |= {int(v) if v == int(v) else v for v in np.unique(pixels[valid]).tolist()}
         if len(values) > 255 or any(not 0 <= v <= 254 for v in values):
-            raise ConfigError(f"{raster.path} is no class raster: it has values beyond 0 to 254.", "Choose the output of classifyraster.")
+            masks = (
+                " 255 is kept for nodata: if it stands for a class here, make it a 1 with the raster calculator." if 255 in values else ""
+            )
+            raise ConfigError(
+                f"{raster.path} is no class raster: it has values beyond 0 to 254.", f"Choose the output of classifyraster.{masks}"
+            )
     names = raster.categories()
     return tuple(
         MapClass(v, names[v] if v < len(names) and names[v] else str(v), map_classes.colour_of(names[v] if v < len(names) else str(v), i))

@@ -15,11 +15,11 @@ from importlib.util import find_spec
 from typing import Callable
 
 import numpy as np
+from scipy.special import expit
 
 from ..errors import PackageMissingError
-from .lattice import Lattice, Parts, Smooth, inverse_root
+from .lattice import Lattice, Parts, Smooth, inverse_root, phase
 
-ENGINES = ("auto", "numba", "numpy", "pydensecrf")
 CLIP = 1e-5  # no probability is surer than this: its logit must be finite
 
 
@@ -35,11 +35,21 @@ class Kernels:
 
 
 def compiled(engine: str) -> bool:
-    """Shall the compiled loops be taken? Raises `PackageMissingError` if they are asked for and not there."""
-    there = find_spec("numba") is not None and os.environ.get("NUMBA_DISABLE_JIT", "0") != "1"
+    """Shall the compiled loops be taken? Raises `PackageMissingError` if `engine` needs a package that is not there."""
+    if engine == "pydensecrf" and find_spec("pydensecrf") is None:
+        raise PackageMissingError("The engine pydensecrf is not installed.", "Set the engine to auto.")
+    if engine == "numpy":
+        return False
+    there = os.environ.get("NUMBA_DISABLE_JIT", "0") != "1"
+    try:
+        from . import loops_numba  # noqa: F401
+    except Exception:  # not there, or made for another NumPy, or without its DLL: each raises something else
+        there = False
     if engine == "numba" and not there:
-        raise PackageMissingError("The engine numba is not installed.", "Set the engine to auto, or run Install packages.")
-    return there and engine != "numpy"
+        raise PackageMissingError(
+            "The engine numba is not installed, or does not work.", "Set the engine to auto, or run Install packages."
+        )
+    return there
 
 
 def mean_field(
@@ -49,17 +59,18 @@ def mean_field(
     """Refine class probabilities by the image.
 
     `probability` float32 `(channels, rows, cols)`: one channel is the class of interest against the rest; several sum up to 1. `image`
-    `(bands, rows, cols)`, scaled like 0..255; `valid` bool `(rows, cols)`: other pixels take part in no sum and come back as they are.
+    `(bands, rows, cols)`, finite, scaled like 0..255; `valid` bool `(rows, cols)`: other pixels take part in no sum and come back as they are.
     `origin`: column and row of the first pixel in the whole raster. `tick(share)` is called after each round and may raise.
     Returns float32 of the shape of `probability`.
     """
+    fast, valid = compiled(engine), np.ascontiguousarray(valid, bool)
     probability = np.ascontiguousarray(probability, np.float32)
     if not valid.any() or iterations == 0 or not (kernels.far_weight or kernels.near_weight):
         return probability.copy()
     if engine == "pydensecrf":
-        return _by_pydensecrf(probability, image, valid, kernels, iterations, tick)
+        return _by_pydensecrf(probability, image, valid, kernels, iterations, origin, tick)
     with Parts(threads or os.cpu_count() or 1) as parts:
-        field = _Field(image, valid, kernels, origin, parts, compiled(engine))
+        field = _Field(image, valid, kernels, origin, parts, fast)
         tick(0.2)
         rounds = field.two_classes if len(probability) == 1 else field.classes
         result = rounds(probability, iterations, lambda share: tick(0.2 + 0.8 * share))
@@ -82,31 +93,31 @@ class _Field:
         flat = image.reshape(-1)
         return flat[self.lattice.where] if len(self.lattice.where) else flat
 
-    def _far(self, values: np.ndarray, result: np.ndarray) -> None:
-        """The far message `(rows, cols)` of an image of beliefs, into the flat `result`."""
-        message = self.lattice.filter(self._pixels(values) * self.far_scale) * self.far_scale
-        if len(self.lattice.where):
-            result[self.lattice.where] = message
-        else:
-            result[:] = message
+    def _messages(self, belief: np.ndarray) -> np.ndarray:
+        """What all pixels tell each pixel `(rows, cols)`, both kernels, weighted. `belief` is used up: arrays of pixels are what memory goes to."""
+        message = self.lattice.filter(self._pixels(belief) * self.far_scale)
+        message *= self.far_scale
+        message *= self.far_weight
+        belief *= self.near_scale
+        near = self.smooth.filter(belief)
+        near *= self.near_scale
+        near *= self.near_weight
+        flat = near.reshape(-1)
+        flat[self.lattice.where if len(self.lattice.where) else slice(None)] += message
+        return near
 
     def two_classes(self, probability: np.ndarray, iterations: int, tick) -> np.ndarray:
         logits = np.clip(probability[0], CLIP, 1 - CLIP)
-        logits = np.log(logits / (1 - logits))
+        logits /= 1 - logits
+        np.log(logits, out=logits)
         z = self._compiled_rounds(logits, iterations, tick) if self.fast else self._plain_rounds(logits, iterations, tick)
-        return (1 / (1 + np.exp(-z)))[None]
+        return expit(z, out=z)[None]
 
     def _plain_rounds(self, logits: np.ndarray, iterations: int, tick) -> np.ndarray:
-        z, far = logits.copy(), np.zeros(logits.size, np.float32)
+        z = logits.copy()
         for turn in range(iterations):
-            belief = np.tanh(0.5 * z)
-            self._far(belief, far)
-            belief *= self.near_scale
-            near = self.smooth.filter(belief)
-            near *= self.near_scale
-            near *= self.near_weight
-            np.multiply(far.reshape(z.shape), self.far_weight, out=z)
-            z += near
+            z *= np.float32(0.5)
+            z = self._messages(np.tanh(z, out=z))
             z += logits
             tick((turn + 1) / iterations)
         return z
@@ -137,37 +148,32 @@ class _Field:
         return final.reshape(logits.shape)
 
     def classes(self, probability: np.ndarray, iterations: int, tick) -> np.ndarray:
-        unary = np.log(np.clip(probability, CLIP, 1))
-        belief, far = probability / np.maximum(probability.sum(axis=0), CLIP), np.zeros(probability[0].size, np.float32)
+        belief = probability / np.maximum(probability.sum(axis=0), CLIP)
         for turn in range(iterations):
-            energy = unary.copy()
-            for k in range(len(belief)):
-                self._far(belief[k], far)
-                energy[k] += self.far_weight * far.reshape(self.shape)
-                energy[k] += self.near_weight * self.near_scale * self.smooth.filter(belief[k] * self.near_scale)
-            energy -= energy.max(axis=0)
-            np.exp(energy, out=energy)
-            belief = energy / energy.sum(axis=0)
+            for plane, own in zip(belief, probability):
+                plane[:] = self._messages(plane)
+                plane += np.log(np.clip(own, CLIP, 1))
+            belief -= belief.max(axis=0)
+            np.exp(belief, out=belief)
+            belief /= belief.sum(axis=0)
             tick((turn + 1) / iterations)
         return belief
 
 
-def _by_pydensecrf(probability, image, valid, kernels: Kernels, iterations: int, tick) -> np.ndarray:
+def _by_pydensecrf(probability, image, valid, kernels: Kernels, iterations: int, origin, tick) -> np.ndarray:
     """The same by pydensecrf (Python package pydensecrf2): slower, needs a compiler to install, and deaf to Cancel within a round."""
-    if find_spec("pydensecrf") is None:
-        raise PackageMissingError("The engine pydensecrf is not installed.", "Set the engine to auto.")
     from pydensecrf import densecrf
 
     chances = np.concatenate([1 - probability, probability]) if len(probability) == 1 else probability
     chances = np.clip(chances[:, valid], CLIP, 1)
     rows, cols = np.nonzero(valid)
-    place = np.stack([cols, rows]).astype(np.float32)
+    place = [np.stack([cols, rows]) + np.array(phase(origin, sxy))[:, None] for sxy in (kernels.near_sxy, kernels.sxy)]
     field = densecrf.DenseCRF(chances.shape[1], len(chances))
     field.setUnaryEnergy(np.ascontiguousarray(-np.log(chances), np.float32))
     if kernels.near_weight:
-        field.addPairwiseEnergy(np.ascontiguousarray(place / kernels.near_sxy), compat=kernels.near_weight)
+        field.addPairwiseEnergy(np.ascontiguousarray(place[0] / kernels.near_sxy, np.float32), compat=kernels.near_weight)
     if kernels.far_weight:
-        features = np.concatenate([place / kernels.sxy, np.asarray(image, np.float32)[:, valid] / kernels.srgb])
+        features = np.concatenate([place[1] / kernels.sxy, np.asarray(image, np.float32)[:, valid] / kernels.srgb])
         field.addPairwiseEnergy(np.ascontiguousarray(features, np.float32), compat=kernels.far_weight)
     belief, first, second = field.startInference()
     for turn in range(iterations):

@@ -58,8 +58,7 @@ class Lattice:
     """The lattice of one image. Built once; then `splat`, `blur` and `take` filter any values that its pixels have.
 
     `bands` float32 `(bands, rows * cols)`, `srgb` their Gaussian's standard deviation; `where` int32: places of the pixels that take part
-    (empty: all); `sxy` in px; `origin`: column and row of the first pixel in the whole raster. The lattice repeats every sqrt(3) sxy in x and
-    3 sxy in y, so the origin modulo that puts the lattices of all windows of a raster onto each other.
+    (empty: all); `sxy` in px; `origin`: column and row of the first pixel in the whole raster.
     """
 
     def __init__(
@@ -71,7 +70,7 @@ class Lattice:
         sigma = np.array([sxy, sxy] + [srgb] * len(bands))
         order = np.arange(1, d + 1)
         scale = np.sqrt(2 / 3) * (d + 1) / np.sqrt(order * (order + 1.0)) / sigma
-        at = float(np.fmod(origin[0], np.sqrt(3) * sxy)), float(np.fmod(origin[1], 3 * sxy))
+        at = phase(origin, sxy)
         primes = _PRIMES[: d + 1].copy()
         self.ids, self.weights = np.empty((self.count, d + 1), np.int32), np.empty((self.count, d + 1), np.float32)
         found = parts.run(
@@ -79,14 +78,12 @@ class Lattice:
             self.count,
         )
         offsets = np.concatenate([[0], np.cumsum([len(f) for f in found])])
-        unique, new_ids, keys, table, shift = self._loops.join(np.concatenate(found), offsets)
+        unique, new_ids, *search = self._loops.join(np.concatenate(found))
         parts.run(lambda part, start, stop: self._loops.rename(self.ids, start, stop, new_ids, offsets[part]), self.count)
         self.vertices = len(unique)
         steps = np.uint64(d + 1) * primes - primes.sum()
         self.pairs = np.empty((d + 1, self.vertices, 2), np.int32)
-        parts.run(
-            lambda part, start, stop: self._loops.neighbours(unique, steps, keys, table, shift, start, stop, self.pairs), self.vertices
-        )
+        parts.run(lambda part, start, stop: self._loops.neighbours(unique, steps, start, stop, self.pairs, *search), self.vertices)
         self._matrices = []
         if not compiled:
             self._matrices = parts.run(
@@ -100,7 +97,7 @@ class Lattice:
     def splat_part(self, part: int, start: int, stop: int, values: np.ndarray) -> np.ndarray:
         """Sums at the vertices, float32 `(vertices,)`, of what the pixels `start..stop` (values `(pixels,)` of all) give."""
         if self._matrices:
-            return self._matrices[part].T @ values[start:stop]
+            return self._matrices[part][1] @ values[start:stop]
         result = np.empty(self.vertices, np.float32)
         self._loops.splat(self.ids, self.weights, values, start, stop, result)
         return result
@@ -108,7 +105,7 @@ class Lattice:
     def take_part(self, part: int, start: int, stop: int, vertices: np.ndarray, result: np.ndarray) -> None:
         """What the pixels `start..stop` get back from the vertices."""
         if self._matrices:
-            result[start:stop] = self._matrices[part] @ vertices[: self.vertices]
+            result[start:stop] = self._matrices[part][0] @ vertices[: self.vertices]
         else:
             self._loops.take(self.ids, self.weights, vertices, start, stop, result)
 
@@ -142,6 +139,12 @@ class Smooth:
         result = np.empty_like(image)
         self._parts.run(lambda part, start, stop: self._loops.smooth(image, self._taps, start, stop, result), len(image), least=64)
         return result
+
+
+def phase(origin: tuple, sxy: float) -> tuple[float, float]:
+    """Where a window (`origin`: column, row of its first pixel in the raster) begins in the lattice, which repeats every sqrt(3) sxy in x and
+    3 sxy in y: counted from there, the lattices of all windows of a raster lie on each other."""
+    return float(np.fmod(origin[0], np.sqrt(3) * sxy)), float(np.fmod(origin[1], 3 * sxy))
 
 
 def inverse_root(sums: np.ndarray) -> Any:

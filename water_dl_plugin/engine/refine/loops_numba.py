@@ -76,6 +76,8 @@ def _round(bands, where, cols, first, size, origin_x, origin_y, scale, primes, o
             b[c] = near
             e[c] = elevated * down - near
             r[c] = 0
+    for c in range(size):  # beyond only for features too large for float32: ranks, which are places in arrays, stay ranks
+        excess[c] = min(max(excess[c], -d - 1), d + 1)
     for i in range(d):
         for j in range(i + 1, d + 1):
             e, other, r, s = off[i], off[j], rank[i], rank[j]
@@ -146,8 +148,8 @@ def embed(bands, where, cols, start, stop, origin_x, origin_y, scale, primes, id
 
 
 @_exact
-def join(parts_keys, offsets):
-    """Hashes of several parts, one behind the other from `offsets` on -> unique hashes and, for each, its id among them."""
+def join(parts_keys):
+    """Hashes of several parts, one behind the other -> unique hashes, for each its id among them, and the table that finds it (`neighbours`)."""
     size, shift = 1 << 16, np.uint64(64 - 16)
     while size < 2 * len(parts_keys):
         size *= 2
@@ -173,9 +175,9 @@ def rename(ids, start, stop, new_ids, offset):
 
 
 @_exact
-def neighbours(unique, steps, keys, table, shift, start, stop, result):
+def neighbours(unique, steps, start, stop, result, keys, table, shift):
     """Ids of the two neighbours of each vertex along each direction, into `result` int32 `(directions, vertices, 2)`; where there is none,
-    the number of vertices."""
+    the number of vertices. `keys`, `table`, `shift`: of `join`."""
     last, none = len(table) - 1, len(unique)
     for j in range(len(steps)):
         for v in range(start, stop):

@@ -4,29 +4,27 @@ from __future__ import annotations
 
 import numpy as np
 from scipy import ndimage, sparse
-from scipy.sparse import csgraph
 
-_CHUNK = 1 << 15  # pixels worked on at once: their arrays stay in the processor's cache
+_CHUNK = 1 << 14  # pixels worked on at once: their arrays stay in the processor's cache
 
 
 def embed(bands, where, cols, start, stop, origin_x, origin_y, scale, primes, ids, weights):
     """As in `loops_numba`. Pixels of one simplex of the lattice share their vertices, so these are looked up once per simplex."""
     d = len(scale)
     mixers, total, steps = primes * primes[::-1], primes.sum(), primes * np.uint64(d + 1)
-    listed, counts = [], [0]
+    listed, count = [], 0
     for first in range(start, stop, _CHUNK):
         place = np.arange(first, min(first + _CHUNK, stop)) if len(where) == 0 else where[first : min(first + _CHUNK, stop)]
         off, rank, base = _round(bands, place, cols, origin_x, origin_y, scale)
         at = rank * np.int32(len(place)) + np.arange(len(place), dtype=np.int32)  # where a coordinate stands in order of rank
-        by_rank, prime = np.empty(off.size, np.float32), np.empty(off.size, np.uint64)
-        key = np.empty((d + 1, len(place)), np.uint64)
-        key[0] = 0
+        by_rank, step = np.empty(off.size, np.float32), np.empty(off.size, np.uint64)
+        key = np.zeros((d + 1, len(place)), np.uint64)
         for j in range(d + 1):
-            by_rank[at[j]], prime[at[j]] = off[j], steps[j]
+            by_rank[at[j]], step[at[j]] = off[j], steps[j]
             key[0] += base[j].astype(np.int64).astype(np.uint64) * steps[j]
-        by_rank, prime = by_rank.reshape(off.shape), prime.reshape(off.shape)
+        by_rank, step = by_rank.reshape(off.shape), step.reshape(off.shape)
         for k in range(d):
-            np.subtract(key[k] + total, prime[d - k], out=key[k + 1])
+            np.subtract(key[k] + total, step[d - k], out=key[k + 1])
         weight = weights[first : first + len(place)]
         weight[:, 0] = 1 + by_rank[d] - by_rank[0]
         for k in range(1, d + 1):
@@ -35,14 +33,12 @@ def embed(bands, where, cols, start, stop, origin_x, origin_y, scale, primes, id
         for one, mixer in zip(key, mixers):
             simplex += one * mixer
         _, sample, inverse = np.unique(simplex, return_index=True, return_inverse=True)
-        ids[first : first + len(place), 0] = inverse + counts[-1]
-        listed.append(key[:, sample].T)
-        counts.append(counts[-1] + len(sample))
-    unique, vertex = np.unique(np.concatenate(listed), return_inverse=True)
-    vertex = vertex.reshape(-1, d + 1).astype(np.int32)
-    for first in range(start, stop, _CHUNK):
-        end = min(first + _CHUNK, stop)
-        ids[first:end] = vertex[ids[first:end, 0]]
+        found, vertex = np.unique(key[:, sample].T, return_inverse=True)
+        ids[first : first + len(place)] = (vertex.reshape(-1, d + 1).astype(np.int32) + np.int32(count))[inverse]
+        listed.append(found)
+        count += len(found)
+    unique, new_ids = join(np.concatenate(listed))
+    rename(ids, start, stop, new_ids, 0)
     return unique
 
 
@@ -68,7 +64,7 @@ def _round(bands, place, cols, origin_x, origin_y, scale):
             less = off[i] < off[j]
             rank[i] += less
             rank[j] += ~less
-    rank += base.sum(axis=0).astype(np.int32)
+    rank += np.clip(base.sum(axis=0), -d - 1, d + 1).astype(np.int32)  # beyond only for features too large for float32: ranks stay ranks
     turn = (rank < 0).astype(np.int32) - (rank > d)
     rank += turn * np.int32(d + 1)
     base += turn
@@ -76,9 +72,9 @@ def _round(bands, place, cols, origin_x, origin_y, scale):
     return off, rank, base
 
 
-def join(parts_keys, offsets):
+def join(parts_keys):
     unique, new_ids = np.unique(parts_keys, return_inverse=True)
-    return unique, new_ids.astype(np.int32), None, None, None
+    return unique, new_ids.astype(np.int32)
 
 
 def rename(ids, start, stop, new_ids, offset):
@@ -87,7 +83,7 @@ def rename(ids, start, stop, new_ids, offset):
         ids[first:end] = new_ids[ids[first:end] + offset]
 
 
-def neighbours(unique, steps, keys, table, shift, start, stop, result):
+def neighbours(unique, steps, start, stop, result):
     for j, step in enumerate(steps):
         for side, wanted in enumerate((unique[start:stop] + step, unique[start:stop] - step)):
             at = np.minimum(np.searchsorted(unique, wanted), len(unique) - 1)
@@ -95,15 +91,15 @@ def neighbours(unique, steps, keys, table, shift, start, stop, result):
 
 
 def matrix(ids, weights, start, stop, vertices):
-    """Pixels `start..stop` times vertices, as a sparse matrix that shares the arrays."""
-    width = ids.shape[1]
-    pointers = np.arange(stop - start + 1, dtype=np.int32) * np.int32(width)
-    result = sparse.csr_matrix((weights[start:stop].ravel(), ids[start:stop].ravel(), pointers), shape=(stop - start, vertices))
-    result.data, result.indices = (
-        weights[start:stop].ravel(),
-        ids[start:stop].ravel(),
-    )  # SciPy has copied them, being parts of larger arrays
-    return result
+    """Sparse matrices, from vertices to the pixels `start..stop` and back, that share the arrays."""
+    pointers = np.arange(stop - start + 1, dtype=np.int32) * np.int32(ids.shape[1])
+    take, splat = (
+        sparse.csr_matrix((stop - start, vertices), dtype=np.float32),
+        sparse.csc_matrix((vertices, stop - start), dtype=np.float32),
+    )
+    for one in (take, splat):  # given to the constructor, parts of larger arrays would be copied
+        one.data, one.indices, one.indptr = weights[start:stop].ravel(), ids[start:stop].ravel(), pointers
+    return take, splat
 
 
 def blur(vertices, pairs, start, stop, result):
@@ -135,34 +131,28 @@ def assign(cells, centres, alive, place, first, last, sums, chosen):
             centre[:, bands:] += shifts[k]
             near[a:b, k, :-1] = -2 * centre
             near[a:b, k, -1] = np.where(alive[r + above, a + left : b + left], (centre.astype(np.float64) ** 2).sum(axis=1), 1e30)
-        known = np.concatenate(
-            [cells[r, :, :bands], np.broadcast_to(place, (cols, 2, pixels)), np.ones((cols, 1, pixels), np.float32)], axis=1
-        )
-        distance = near @ known
-        nearest, which = distance[:, 0].copy(), np.zeros((cols, pixels), np.uint8)
-        for k in range(1, 9):
-            closer = distance[:, k] < nearest
-            np.copyto(nearest, distance[:, k], where=closer)
-            which[closer] = k
-        if len(chosen):
-            chosen[r] = which
-            continue
-        goes = (which[:, None] == np.arange(9, dtype=np.uint8)[:, None]) * cells[r, :, bands:]
-        sums[r] = goes.astype(np.float32) @ known.transpose(0, 2, 1)
+        some = max(4 * _CHUNK // cols, 64)
+        for p in (slice(start, start + some) for start in range(0, pixels, some)):
+            known = np.ones((cols, bands + 3, min(some, pixels - p.start)), np.float32)
+            known[:, :bands], known[:, bands:-1] = cells[r, :, :bands, p], place[:, p]
+            distance = near @ known
+            nearest, which = distance[:, 0].copy(), np.zeros((cols, known.shape[2]), np.uint8)
+            for k in range(1, 9):
+                closer = distance[:, k] < nearest
+                np.copyto(nearest, distance[:, k], where=closer)
+                which[closer] = k
+            if len(chosen):
+                chosen[r, :, p] = which
+                continue
+            goes = (which[:, None] == np.arange(9, dtype=np.uint8)[:, None]) * cells[r, :, bands:, p]
+            sums[r] += goes @ known.transpose(0, 2, 1)
 
 
 def components(labels):
-    rows, cols = labels.shape
-    index = np.arange(rows * cols, dtype=np.int32).reshape(rows, cols)
-    across, down = (labels[:, 1:] == labels[:, :-1]) & (labels[:, 1:] >= 0), (labels[1:] == labels[:-1]) & (labels[1:] >= 0)
-    one = np.concatenate([index[:, 1:][across], index[1:][down]])
-    other = np.concatenate([index[:, :-1][across], index[:-1][down]])
-    graph = sparse.coo_matrix((np.ones(len(one), np.uint8), (one, other)), shape=(rows * cols,) * 2)
-    _, group = csgraph.connected_components(graph, directed=False)
-    held = group[labels.ravel() >= 0]
-    _, first, number = np.unique(held, return_index=True, return_inverse=True)
-    order = np.empty(len(first), np.int32)
-    order[np.argsort(first)] = np.arange(len(first))
-    result = np.full((rows, cols), -1, np.int32)
-    result[labels >= 0] = order[number]
-    return result, len(first)
+    """As in `loops_numba`: pixels, and between them the links of those of one label, are the foreground of an image twice as large."""
+    linked = np.zeros((2 * labels.shape[0], 2 * labels.shape[1]), bool)
+    linked[::2, ::2] = labels >= 0
+    linked[::2, 1:-1:2] = (labels[:, 1:] == labels[:, :-1]) & linked[::2, 2::2]
+    linked[1:-1:2, ::2] = (labels[1:] == labels[:-1]) & linked[2::2, ::2]
+    found, count = ndimage.label(linked)
+    return found[::2, ::2] - np.int32(1), count

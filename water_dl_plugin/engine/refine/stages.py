@@ -25,6 +25,7 @@ REACH_M, REACH_PX = 20.0, (20.0, 40.0)  # of the outline kernel: twice as far br
 COARSE_M = 8.0  # from here on lakes of a few pixels are most of the lakes
 SLIC_HALO, CRF_HALO = 8, 5  # in segments, in standard deviations of the wider kernel: what is farther away changes 2 pixels in 10 000
 SRGB = 13.0
+LARGEST = 1e6  # of scaled bands: what float32 still tells apart in the lattice; beyond are undeclared nodata and the like
 MOST_BANDS = 5  # more become so many principal components: time and memory of the lattice grow fast with the number of dimensions
 
 
@@ -47,9 +48,11 @@ class Plan:
     def lines(self, pixel_size_m: Optional[float]) -> list[str]:
         """For the log."""
         size = f" ({pixel_size_m:.3g} m pixels)" if pixel_size_m else ""
+        loops = "numba" if compiled(self.config.engine) else "NumPy (numba makes it 2 to 3 times faster: Install packages)"
+        engine = "pydensecrf" if self.config.engine == "pydensecrf" else loops
         texts = {
             "slic": f"superpixels of {self.segment} px{size}, compactness {self.config.compactness:g}",
-            "crf": f"CRF with sxy {self.kernels.sxy:.3g} px, srgb {self.kernels.srgb:.3g}, weight {self.kernels.far_weight:g}; smoothness {self.kernels.near_sxy:.3g} px, weight {self.kernels.near_weight:g}; {self.config.iterations} iterations; {'numba' if compiled(self.config.engine) else 'NumPy (numba makes it 2 to 3 times faster: Install packages)'}",
+            "crf": f"CRF with sxy {self.kernels.sxy:.3g} px, srgb {self.kernels.srgb:.3g}, weight {self.kernels.far_weight:g}; smoothness {self.kernels.near_sxy:.3g} px, weight {self.kernels.near_weight:g}; {self.config.iterations} iterations; {engine}",
         }
         return [texts[step] for step in self.steps]
 
@@ -71,6 +74,7 @@ def plan(config: RefineConfig, pixel_size: Optional[float] = None, pixel_size_m:
             f"Superpixels would be {segment:.3g} px wide.",
             "Choose a segment size of 3 to 2000 px, or the steps 'crf' for very small lakes.",
         )
+    compiled(config.engine)  # raises, before any work, if it is not there
     kernels = Kernels(
         config.sxy or float(np.clip(REACH_M / metres, *REACH_PX)), config.srgb or max(SRGB, 2 * noise), config.outline_weight,
         config.smooth_sxy or (3.0 if metres < COARSE_M else 1.0), config.smooth_weight,
@@ -83,12 +87,13 @@ def refine_arrays(
     threshold: float = 0.5,
 ) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
     """Refine a map that fits into memory. `probability` float `(1 or classes, rows, cols)`, `image` `(bands, rows, cols)` of any dtype, `valid` bool
-    `(rows, cols)`. Returns the refined probability, float32 of the same shape, and the class indices uint8 `(rows, cols)`."""
+    `(rows, cols)`, `threshold` above 0 and below 1. Returns the refined probability, float32 of the same shape, and the class indices uint8 `(rows, cols)`."""
+    valid = valid & np.isfinite(image).all(axis=0)
     sketches = [Sketch() for _ in image]
     for sketch, plane in zip(sketches, image):
         sketch.update(plane[valid])
     scaled = scale(image, valid, stretch(sketches) if config.stretch and valid.any() else None)
-    scaled = turned(scaled, components([scaled[:, valid]]))
+    scaled = turned(scaled, components([scaled[:, valid][:, :: valid.sum() // 65536 + 1]]))
     chosen = plan(config, pixel_size_m, pixel_size_m, noise(scaled, valid))
     inner = centred(np.asarray(probability, np.float32), threshold, config.limit)
     for step in chosen.steps:
@@ -103,21 +108,25 @@ def stretch(sketches: list[Sketch]) -> Normalisation:
 
 
 def scale(image: np.ndarray, valid: np.ndarray, numbers: Optional[Normalisation]) -> np.ndarray:
-    """`(bands, rows, cols)` of any dtype to float32 like 0..255; zero where not valid `(rows, cols)`."""
+    """`(bands, rows, cols)` of any dtype to float32 like 0..255, at most `LARGEST`; where not valid `(rows, cols)`, any number."""
     everywhere = np.broadcast_to(valid, image.shape)
-    if numbers is None:
-        return np.where(everywhere, image, 0).astype(np.float32)
-    result = numbers.apply(image, everywhere)
-    result *= np.float32(255)
-    return result
+    with np.errstate(over="ignore"):
+        if numbers is None:
+            result = np.where(everywhere, image, 0).astype(np.float32)
+        else:
+            result = numbers.apply(image, everywhere)
+            result *= np.float32(255)
+    return np.clip(result, -LARGEST, LARGEST, out=result)
 
 
 def components(samples: list[np.ndarray]) -> Optional[np.ndarray]:
     """Rows that turn more than `MOST_BANDS` scaled bands into so many principal components `(MOST_BANDS, bands)`; None for fewer bands.
     They are not whitened: distances between colours stay. `samples` are `(bands, pixels)`."""
-    pixels = np.concatenate(samples, axis=1) if samples else np.zeros((0, 0))
+    pixels = np.concatenate(samples, axis=1)
     if len(pixels) <= MOST_BANDS or pixels.shape[1] < 2:
         return None if len(pixels) <= MOST_BANDS else np.eye(MOST_BANDS, len(pixels), dtype=np.float32)
+    low, high = np.percentile(pixels, (1, 99), axis=1, keepdims=True)
+    pixels = np.clip(pixels, 2 * low - high, 2 * high - low)  # a single outlier would turn them all
     _, vectors = np.linalg.eigh(np.cov(pixels.astype(np.float64)))
     rows = vectors[:, : -MOST_BANDS - 1 : -1].T
     return (rows * np.sign(rows[np.arange(MOST_BANDS), np.abs(rows).argmax(axis=1)])[:, None]).astype(np.float32)
@@ -146,6 +155,9 @@ def noise(image: np.ndarray, valid: np.ndarray) -> float:
 
 def centred(probability: np.ndarray, threshold: float, limit: float) -> np.ndarray:
     """Probabilities whose class changes at 0.5, none surer than `limit`."""
+    if len(probability) == 2:
+        second = centred(probability[1:], threshold, limit)
+        return np.concatenate([1 - second, second])
     if len(probability) > 1:
         floor = np.float32((1 - limit) / (len(probability) - 1))
         limited = np.clip(probability, floor, np.float32(limit))
@@ -154,12 +166,15 @@ def centred(probability: np.ndarray, threshold: float, limit: float) -> np.ndarr
 
 
 def uncentred(probability: np.ndarray, threshold: float) -> np.ndarray:
-    return probability if len(probability) > 1 else _moved(probability, _logit(threshold))
+    """The inverse of `centred`, but for the limit."""
+    if len(probability) > 2:
+        return probability
+    moved = _moved(probability[-1:], _logit(threshold))
+    return moved if len(probability) == 1 else np.concatenate([1 - moved, moved])
 
 
 def _logit(threshold: float) -> float:
-    inside = min(max(threshold, 1e-4), 1 - 1e-4)
-    return float(np.log(inside / (1 - inside)))
+    return float(np.log(threshold / (1 - threshold)))
 
 
 def _moved(probability: np.ndarray, by: float) -> np.ndarray:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,7 +21,10 @@ from ..version import version
 from ..windows import Window, blocks
 from .stages import MOST_BANDS, Plan, centred, components, noise, plan, run, scale, stretch, turned, uncentred
 
-SAMPLES, SAMPLE_PX = 64, 256  # windows, and their side, that a band's range is found from
+SAMPLES, SAMPLE_PX = 64, 256  # windows, and their side, that a band's range is found from; half of them must hold data
+STRIP = 512  # rows of the image that are read and scaled at once
+LARGEST_SIDE = 16384  # of a tile with its halo, px: pixels times vertices of a simplex fit into 32 bits
+SUREST = 1e-4  # a threshold of 0 or 1 is moved inside by this: its logit must be finite
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def refine_raster(
             )
         for line in (*chosen.lines(grid.pixel_size_m), *scene.doubts(rough)):
             progress(0.02, line)
-        threshold = 0.5 if rough.threshold is None else rough.threshold
+        threshold = 0.5 if rough.threshold is None else min(max(rough.threshold, SUREST), 1 - SUREST)
         tags = {
             "WATERDL_VERSION": version(), "WATERDL_THRESHOLD": f"{threshold:g}", "WATERDL_SETTINGS": json.dumps(config.to_json()),
             "WATERDL_SOURCE": f"{os.path.basename(path)}; {os.path.basename(image)}",
@@ -76,7 +78,7 @@ def refine_raster(
         channels = len(raster.bands) if rough.probabilities else (1 if len(rough.classes) == 2 else len(rough.classes))
         outputs = writers(files, grid, rough.classes, channels, output, probability, config.compression, tags)
         job = _Job(rough, raster, scene, chosen, threshold, channels, outputs)
-        job.run(files, os.path.dirname(os.path.abspath(output or probability)), part(progress, 0.02, 1))
+        job.run(files, f"{output or probability}.step.tif", part(progress, 0.02, 1))
         progress(1, "Writing overviews.")
     result = job.result()
     share = 100 * result.changed / max(sum(result.after), 1)
@@ -125,41 +127,44 @@ class _Scene:
 
     def look(self, config: RefineConfig, progress: Progress) -> None:
         """Find the range of each band, and the noise, from windows all over the raster."""
-        sketches = [Sketch() for _ in self._stack.bands]
+        sketches, seen = [Sketch() for _ in self._stack.bands], []
         places = list(blocks(self._grid.width, self._grid.height, SAMPLE_PX))
-        step = max(len(places) / SAMPLES, 1.0)
-        sampled = [places[int(k * step)] for k in range(int(len(places) / step))]
-        for turn, chosen in enumerate((sampled, places)):
-            for i, window in enumerate(chosen):
-                progress(i / len(chosen), "")
-                pixels, valid = self._read(window)
-                for sketch, plane, ok in zip(sketches, pixels, valid):
-                    sketch.update(plane[ok])
-                if turn and all(s.number for s in sketches):
-                    break
-            if all(s.number for s in sketches):  # else the samples hit nodata only: look everywhere
+        for i, k in enumerate(np.random.default_rng(0).permutation(len(places))):
+            if i >= SAMPLES and len(seen) >= SAMPLES // 2:  # else the scene is mostly nodata: look on
                 break
-        if not all(s.number for s in sketches):
+            progress(i / len(places), "")
+            pixels, valid = self._read(places[k])
+            for sketch, plane, ok in zip(sketches, pixels, valid):
+                sketch.update(plane[ok])
+            if valid.all(axis=0).any():
+                seen.append(places[k])
+        if not seen:
             progress(1, "Warning: the image has no data on the map: nothing can be refined.")
-        elif all(s.low == s.high for s in sketches):
+            return
+        if all(s.low == s.high for s in sketches):
             progress(1, "Warning: the image is constant where it was sampled: outlines can't be improved by it.")
-        if config.stretch and all(s.number for s in sketches):
+        if config.stretch:
             self._numbers = stretch(sketches)
         if len(self._stack.bands) > MOST_BANDS:
-            seen = [self.read(window) for window in sampled[:: max(len(sampled) // 16, 1)]]
-            self._rows = components([image[:, valid] for image, valid in seen])
+            self._rows = components([image[:, valid][:, ::64] for image, valid in map(self.read, seen)])
             progress(1, f"The {len(self._stack.bands)} bands take part as {MOST_BANDS} principal components.")
-        found = [noise(*self.read(window)) for window in sampled]
+        found = [noise(*self.read(window)) for window in seen]
         self.noise = float(np.median([n for n in found if n] or [0.0]))
 
     def _read(self, window: Window):
         return self._stack.read(window) if self._same else self._stack.read_on(self._grid.part(window))
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
-        """Scaled bands (or their principal components) float32 `(bands, rows, cols)`, and where all have data."""
-        pixels, valid = self._read(window)
-        valid = valid.all(axis=0)
-        return turned(scale(pixels, valid, self._numbers), self._rows), valid
+        """Scaled bands (or their principal components) float32 `(bands, rows, cols)`, and where all have data. In strips: there may be hundreds
+        of bands, and warped ones are float64."""
+        image = np.empty((len(self._stack.bands if self._rows is None else self._rows), window.height, window.width), np.float32)
+        valid = np.empty(image.shape[1:], bool)
+        for top in range(0, window.height, STRIP):
+            rows = slice(top, top + STRIP)
+            pixels, ok = self._read(Window(window.col, window.row + top, window.width, min(STRIP, window.height - top)))
+            valid[rows] = ok.all(axis=0)
+            image[:, rows] = turned(scale(pixels, valid[rows], self._numbers), self._rows)
+        return image, valid
 
     def close(self) -> None:
         self._stack.close()
@@ -173,22 +178,17 @@ class _Scene:
 
 class _Job:
     def __init__(self, rough, raster: Raster, scene: _Scene, chosen: Plan, threshold: float, channels: int, outputs: tuple):
-        self.rough, self.scene, self.chosen, self.threshold, self.channels, self.outputs = (
-            rough,
-            scene,
-            chosen,
-            threshold,
-            channels,
-            outputs,
-        )
+        self.rough, self.scene, self.chosen, self.threshold = rough, scene, chosen, threshold
+        self.channels, self.outputs = channels, outputs
         self.raster, self.grid, self.values = raster, raster.grid, np.array([c.value for c in rough.classes], np.uint8)
         self.before, self.after = np.zeros(len(self.values), np.int64), np.zeros(len(self.values), np.int64)
         self.changed, self.nodata = 0, 0
 
-    def run(self, files: ExitStack, folder: str, progress: Progress) -> None:
-        """One pass over the raster per step; between two passes the probabilities wait in a file. A raster of one tile makes one pass."""
+    def run(self, files: ExitStack, name: str, progress: Progress) -> None:
+        """One pass over the raster per step; between two passes the probabilities wait in the file `name`, which is removed at the end (and,
+        if a run is killed, by the next one). A raster of one tile makes one pass."""
         steps = [(step,) for step in self.chosen.steps]
-        if self._core(steps[0]) >= max(self.grid.width, self.grid.height):
+        if (self.chosen.config.tile or self._side(self.chosen.steps)) >= max(self.grid.width, self.grid.height):
             steps = [self.chosen.steps]
         between = None
         for number, some in enumerate(steps):
@@ -196,7 +196,7 @@ class _Job:
             if number + 1 == len(steps):
                 self._pass(some, between, None, share)
                 break
-            name = os.path.join(files.enter_context(tempfile.TemporaryDirectory(prefix="refine_", dir=folder)), "step.tif")
+            files.callback(lambda: os.path.exists(name) and os.remove(name))
             with Writer(name, self.grid, self.channels, np.float32, PROBABILITY_NODATA, compression="NONE", overviews=False) as target:
                 self._pass(some, between, target, share)
             between = files.enter_context(Raster(name))
@@ -205,10 +205,7 @@ class _Job:
         """Side of the tiles without halo, a multiple of the output's tiles: what the memory allows."""
         if self.chosen.config.tile:
             return -(-self.chosen.config.tile // 256) * 256
-        bands, channels = self.scene.bands, self.channels
-        each = 120 + 12 * channels + (12 * bands if steps == ("slic",) else 12 * (bands + 3) if bands < 5 else 230)  # bytes, as measured
-        halo = max(self.chosen.halo(step) for step in steps)
-        side = int(np.sqrt(self.chosen.config.memory * 1e9 / each))
+        side, halo = self._side(steps), max(self.chosen.halo(step) for step in steps)
         if side >= max(self.grid.width, self.grid.height):
             return -(-side // 256) * 256
         core = (side - 2 * halo) // 256 * 256
@@ -218,6 +215,12 @@ class _Job:
                 "Choose a smaller reach (sxy) or segment size, or more memory.",
             )
         return core
+
+    def _side(self, steps: tuple) -> int:
+        """Side of a tile with its halo that the memory holds."""
+        bands, channels = self.scene.bands, self.channels
+        each = 120 + 12 * channels + (12 * bands if steps == ("slic",) else 12 * (bands + 3) if bands < 5 else 230)  # bytes, as measured
+        return min(int(np.sqrt(self.chosen.config.memory * 1e9 / each)), LARGEST_SIDE)
 
     def _pass(self, steps: tuple, between, target, progress: Progress) -> None:
         core, width, height = self._core(steps), self.grid.width, self.grid.height

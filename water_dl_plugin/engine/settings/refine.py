@@ -78,7 +78,7 @@ class RefineConfig(Config):
         0.9,
         "Certainty of a class raster",
         "How sure its classes are taken to be: the larger, the less is changed. Not used with probabilities.",
-        minimum=0.5,
+        minimum=0.51,
         maximum=0.999,
         advanced=True,
     )
@@ -124,7 +124,7 @@ class RefineConfig(Config):
         "Side of the tiles that large rasters are worked on in. 0: as large as the memory setting allows.",
         unit="px",
         minimum=0,
-        maximum=65536,
+        maximum=16384,
         advanced=True,
     )
     memory: float = param(1.5, "Memory", "What a tile may take.", unit="GB", minimum=0.1, maximum=1000, advanced=True)
