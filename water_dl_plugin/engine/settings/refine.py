@@ -127,7 +127,7 @@ class RefineConfig(Config):
         maximum=16384,
         advanced=True,
     )
-    memory: float = param(1.5, "Memory", "What a tile may take.", unit="GB", minimum=0.1, maximum=1000, advanced=True)
+    memory: float = param(1.3, "Memory", "What a tile may take.", unit="GB", minimum=0.1, maximum=1000, advanced=True)
     engine: str = param(
         "auto",
         "Engine",
