@@ -66,7 +66,7 @@ def main() -> int:
             runs[title].append(one_fold(folder, data, fold == k, own, model, probability[title], told))
 
     ndwi, mndwi = index(data, NIR), index(data, SWIR1)
-    otsu = otsu_threshold(ndwi[data.valid])
+    otsu = chips12.otsu_threshold(ndwi[data.valid])
     methods = {
         **{title: chance >= 0.5 for title, chance in probability.items()},
         "MNDWI > 0": mndwi > 0,
@@ -132,16 +132,6 @@ def index(data, other: int) -> np.ndarray:
     """(green - other) / (green + other), 0 where both are 0 or less."""
     green, second = (np.maximum(data.pixels[:, k].astype(np.float32), 0) for k in (GREEN, other))
     return (green - second) / np.maximum(green + second, 1)
-
-
-def otsu_threshold(values: np.ndarray) -> float:
-    """The cut that separates two groups with the largest variance between them (Otsu 1979, 10.1109/TSMC.1979.4310076)."""
-    counts, edges = np.histogram(values, bins=256)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below, total = np.cumsum(counts)[:-1], np.cumsum(counts * middles)
-    above = len(values) - below
-    between = below * above * (total[:-1] / below - (total[-1] - total[:-1]) / above) ** 2
-    return float(middles[int(np.argmax(between))])
 
 
 def figures(data, water: np.ndarray, chips: np.ndarray, seed: int) -> dict:

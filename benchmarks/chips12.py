@@ -102,3 +102,13 @@ def hold_out(folder: str, data: Chips12, test: np.ndarray, seed: int, share: flo
     manifest = Manifest("segmentation", bands, CLASSES, SIZE, tuple(listed), stride=SIZE, seed=seed)
     chips.write_manifest(folder, manifest)
     return manifest
+
+
+def otsu_threshold(values: np.ndarray) -> float:
+    """The cut that separates two groups with the largest variance between them (Otsu 1979, 10.1109/TSMC.1979.4310076)."""
+    counts, edges = np.histogram(values, bins=256)
+    middles = (edges[:-1] + edges[1:]) / 2
+    below, total = np.cumsum(counts)[:-1], np.cumsum(counts * middles)
+    above = len(values) - below
+    between = below * above * (total[:-1] / below - (total[-1] - total[:-1]) / above) ** 2
+    return float(middles[int(np.argmax(between))])

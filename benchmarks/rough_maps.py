@@ -110,14 +110,12 @@ def _burnt(layer, shape: tuple, transform: tuple, **what) -> np.ndarray:
 
 def _naip_map(folder: str, path: str) -> np.ndarray:
     """Probability of water in the image of 2014."""
-    from accuracy import otsu_threshold  # not above: accuracy.py calls refinement.py
-
     learnt = []
     for year in ("20090818", "20200831"):
         image = _read(os.path.join(folder, NAIP.format(year)))[0]
         green, infrared = (_blocks(image[k].astype(np.float32)) for k in (1, 3))
         index = (green - infrared) / np.maximum(green + infrared, 1)
-        wet = np.kron(index > otsu_threshold(index.ravel()), np.ones((BLOCK, BLOCK), bool))
+        wet = np.kron(index > chips12.otsu_threshold(index.ravel()), np.ones((BLOCK, BLOCK), bool))
         learnt.append((_even(image)[:, : wet.shape[0], : wet.shape[1]], wet + 1))
     return _forest(learnt, _even(_read(path)[0]))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,15 +11,12 @@ from ..tables import json_text
 from . import plots as lake_plots
 from .tables import BAND, SIZE
 
-if TYPE_CHECKING:
-    from .statistics import LakeStatistics
-
 FEW = 5  # matched lakes: for fewer a plot says less than the table
 _DASH = "\u2013"
 
 
-def lake_report(path: str, result: LakeStatistics, title: str) -> None:
-    """Writes the page. Raises `OutputError`."""
+def lake_report(path: str, result, title: str) -> None:
+    """Writes the page of a `statistics.LakeStatistics`. Raises `OutputError`."""
     figures, page = result.numbers(), Report(title)
     head = [("Lakes", figures["COUNT"]), ("Area", _area(figures["AREA_KM2"]))]
     if figures["LARGEST_KM2"] is not None:
@@ -52,7 +48,7 @@ def lake_report(path: str, result: LakeStatistics, title: str) -> None:
     page.write(path)
 
 
-def _counts(rows: list, result: LakeStatistics) -> tuple[list, list]:
+def _counts(rows: list, result) -> tuple[list, list]:
     total = max(result.rows[0]["area_km2"], 1e-300)
     header = ["Class", "Lakes", "Area (km²)", "Share of area"]
     lines = [[row["class"], row["number"], _km2(row["area_km2"]), f"{row['area_km2'] / total:.1%}"] for row in rows]
@@ -62,7 +58,7 @@ def _counts(rows: list, result: LakeStatistics) -> tuple[list, list]:
     return header, lines
 
 
-def _agreement(page: Report, result: LakeStatistics, figures: dict) -> None:
+def _agreement(page: Report, result, figures: dict) -> None:
     config, every = result.config, result.rows[0]
     page.heading("Against the inventory")
     page.table(
