@@ -291,9 +291,9 @@ def _alike(opened: list[Stack], existing: Optional[ChipSet], config: ChipsConfig
 
 
 def _doubts(opened: list[Stack], scenes: Sequence[str], existing: Optional[ChipSet]) -> list[str]:
-    """Warnings where bands differ that should mean the same."""
+    """Warnings: bands that call themselves masks, or that differ and should mean the same."""
     first = [(b["name"], b["dtype"]) for b in existing.manifest.bands] if existing else [(b.name, b.dtype) for b in opened[0].bands]
-    lines = []
+    lines = [line for scene in opened for line in scene.doubts()]
     for path, scene in zip(scenes, opened):
         here = [(b.name, b.dtype) for b in scene.bands]
         if here != first:

@@ -60,7 +60,7 @@ def map_classes(
             0,
             f"Runs on {model.provider.replace('ExecutionProvider', '')}; windows of {window_size(model, config, source.grid)} px, overlap {config.overlap} px; threshold {threshold:g}.",
         )
-        for line in doubts(info, source):
+        for line in (*doubts(info, source), *source.doubts()):
             progress(0, line)
         limits = Area(area, source.grid) if area else None
         tags = {

@@ -242,6 +242,13 @@ class Stack:
                     f"{member.path} does not lie over {self.path}.", "Choose rasters of the same place, and check their CRS."
                 )
 
+    def doubts(self) -> list[str]:
+        """Warnings: bands that say they are masks, as the near infrared of many programs does."""
+        return [
+            f"Warning: {name} says that its last band is a mask (alpha), so it takes no part. If it is near infrared, choose the bands, e.g. '1-4'."
+            for name in self.alphas
+        ]
+
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and valid `(bands, rows, cols)` of a window inside the first raster."""
         grid = self.grid.part(window)

@@ -117,10 +117,7 @@ class _Scene:
         lines = []
         if not self._same:
             lines.append("Warning: image and map have different grids; the image is warped onto the map's (bilinear).")
-        for name in self._stack.alphas:
-            lines.append(
-                f"Warning: {name} says that its last band is a mask (alpha), so it takes no part. If it is near infrared, choose the bands, e.g. '1-4'."
-            )
+        lines += self._stack.doubts()
         if len(rough.classes) > 20:
             lines.append(f"Warning: the map has {len(rough.classes)} classes; time and memory grow with their number.")
         return lines
