@@ -120,23 +120,25 @@ def map_glacial_lakes(path: Path) -> None:
             QgsProcessingParameterVectorLayer("LABELS", "Outlines of lakes", [POLYGONS]),
             QgsProcessingParameterVectorLayer("AREA", "Area where the outlines are complete", [POLYGONS], optional=True),
             QgsProcessingParameterRasterLayer("DEM", "Elevation model", optional=True),
+            QgsProcessingParameterString("BANDS", "Bands (empty: all; 1-4 if the near infrared calls itself alpha)", "", optional=True),
             QgsProcessingParameterEnum("ENCODER", "Encoder", ["resnet18", "resnet34", "resnet50"], defaultValue="resnet50", usesStaticStrings=True),
             QgsProcessingParameterNumber("TILE_SIZE", "Tile size [px]", INTEGER, 256, minValue=16, maxValue=4096),
             QgsProcessingParameterString("STAGES", "Stages of training", STAGES, True),
         ],
     )  # fmt: skip
     model.child(
-        "exportchips", {}, INPUT=given("INPUT"), LABELS=given("LABELS"), AREA=given("AREA"), UNLABELLED="background", TILE_SIZE=given("TILE_SIZE"),
-        ROTATION=90.0,
+        "exportchips", {}, INPUT=given("INPUT"), LABELS=given("LABELS"), AREA=given("AREA"), BANDS=given("BANDS"), CLASSES="lake", UNLABELLED="background",
+        TILE_SIZE=given("TILE_SIZE"), ROTATION=90.0,
     )  # fmt: skip
     model.child(
         "trainmodel", {"OUTPUT": "Model file", "REPORT": "Training report"}, CHIPS=output("exportchips", "OUTPUT"), ARCHITECTURE="linknet",
         ENCODER=given("ENCODER"), STAGES=given("STAGES"), BATCH_SIZE=4, OPTIMISER="adam",
     )  # fmt: skip
-    model.child("classifyraster", {}, INPUT=given("INPUT"), MODEL=output("trainmodel", "OUTPUT"))
+    model.child("classifyraster", {}, INPUT=given("INPUT"), MODEL=output("trainmodel", "OUTPUT"), BANDS=given("BANDS"))
     model.child(
-        "refinewater", {"OUTPUT": "Refined water map"}, INPUT=output("classifyraster", "PROBABILITY"), IMAGE=given("INPUT"), MODE="slic_crf"
-    )
+        "refinewater", {"OUTPUT": "Refined water map"}, INPUT=output("classifyraster", "PROBABILITY"), IMAGE=given("INPUT"), MODE="slic_crf",
+        BANDS=given("BANDS"),
+    )  # fmt: skip
     model.child(
         "vectorizewater", {"OUTPUT": "Lakes"}, INPUT=output("refinewater", "OUTPUT"), PROBABILITY=output("refinewater", "PROBABILITY"),
         DEM=given("DEM"),

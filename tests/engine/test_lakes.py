@@ -608,3 +608,16 @@ def test_cancel_is_heard_everywhere(tmp_path):
         with pytest.raises(Stop):
             lake_statistics(path, CONFIG, reference=reference, csv=str(tmp_path / "t.csv"), progress=progress)
         assert not (tmp_path / "t.csv").exists()
+
+
+def test_lakes_that_are_gone_do_not_count(tmp_path):
+    grid = helpers.utm(100, 100)
+    features = [
+        (helpers.box(grid, 10 * k, 10, 5, 5), {"status": status, "change_m2": 1.0})
+        for k, status in enumerate(("new", "gone", "unmapped", "same"))
+    ]
+    found = inventory.read(helpers.write_layer(tmp_path / "changes.gpkg", features, grid.crs))
+    assert len(found.geometries) == 3 and any("1 lakes that are gone" in note for note in found.notes)
+    others = [(wkt, {"status": "gone"}) for wkt, _ in features]  # another's field of that name means something else
+    assert len(inventory.read(helpers.write_layer(tmp_path / "others.gpkg", others, grid.crs)).geometries) == 4
+    assert not inventory.read(helpers.write_layer(tmp_path / "gone.gpkg", features[1:2], grid.crs)).geometries

@@ -17,7 +17,7 @@ STAGES = '[{"loss": "bce_dice", "epochs": 45, "lr": 1e-4}, {"loss": "lovasz", "e
 OWN = {
     "map_water": {"exportchips": {"TEST_SHARE": 0.25}, "trainmodel": {}, "classifyraster": {}, "assessclassification": {}},
     "map_glacial_lakes": {
-        "exportchips": {"UNLABELLED": "background", "ROTATION": 90.0}, "trainmodel": {"ARCHITECTURE": "linknet", "BATCH_SIZE": 4, "OPTIMISER": "adam"},
+        "exportchips": {"CLASSES": "lake", "UNLABELLED": "background", "ROTATION": 90.0}, "trainmodel": {"ARCHITECTURE": "linknet", "BATCH_SIZE": 4, "OPTIMISER": "adam"},
         "classifyraster": {}, "refinewater": {"MODE": "slic_crf"}, "vectorizewater": {},
     },
 }  # fmt: skip

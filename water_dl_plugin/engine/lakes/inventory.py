@@ -64,7 +64,8 @@ def read(source: str, elevation: str = "", parts: bool = False, progress: Progre
     """All polygons of a layer as lakes; `parts` makes each part of a multipolygon a lake of its own.
 
     `source` is a path, or QGIS's `path|layername=...|subset=...`; `elevation` names a field in m ("": `elevation_m`, if there is one).
-    Invalid outlines are made valid, heights and curves dropped. A layer without features gives an empty inventory.
+    Invalid outlines are made valid, heights and curves dropped. A layer without features gives an empty inventory. In a layer of changes
+    (`vectorizewater` with earlier polygons) the lakes that are gone are left out.
     Raises `LabelError` for a layer without polygons, or without that field.
     """
     _dataset, layer = open_layer(source)  # the layer lives as long as its dataset
@@ -74,12 +75,16 @@ def read(source: str, elevation: str = "", parts: bool = False, progress: Progre
     elevation = elevation or (ELEVATION if ELEVATION in names else "")
     crs, total = _crs(layer), max(layer.GetFeatureCount(), 1)
     geometries, numbers, heights = [], [], []
-    mended = others = empty = most_parts = seen = 0
+    mended = others = empty = gone = most_parts = seen = 0
+    changes = {"status", "change_m2"} <= {*names}
     gdal.PushErrorHandler("CPLQuietErrorHandler")  # GEOS tells each self-intersection
     try:
         for seen, feature in enumerate(layer, 1):
             if seen % 1000 == 0:
                 progress(min(seen / total, 1.0), "")
+            if changes and value_of(feature, "status") == "gone":
+                gone += 1
+                continue
             shape = feature.GetGeometryRef()
             if shape is None or shape.IsEmpty():
                 empty += 1
@@ -105,9 +110,9 @@ def read(source: str, elevation: str = "", parts: bool = False, progress: Progre
         gdal.PopErrorHandler()
     if others and not geometries:
         raise LabelError(f"{source} has no polygons, only lines or points.", "Choose a layer with the outlines of lakes.")
-    if seen and not geometries:
+    if seen > gone and not geometries:
         raise LabelError(f"None of the {seen} features of {source} has an outline with an area.", "Look at the layer in QGIS.")
-    told = [(mended, "invalid outlines were made valid"), (empty, "features without an outline were left out"), (others, "lines or points were left out")]  # fmt: skip
+    told = [(mended, "invalid outlines were made valid"), (empty, "features without an outline were left out"), (others, "lines or points were left out"), (gone, "lakes that are gone were left out")]  # fmt: skip
     notes = [f"{count} {what}." for count, what in told if count]
     if most_parts > MANY_PARTS and not parts:
         notes.append(f"One feature has {most_parts} parts and counts as one lake: if they are lakes, let each part be one (PARTS).")
