@@ -428,3 +428,11 @@ def test_cancel_leaves_nothing(lake, tmp_path):
                 probability=str(tmp_path / "p.tif"), progress=progress,
             )  # fmt: skip
         assert not os.listdir(tmp_path)
+
+
+def test_bytes_of_probability_are_no_classes(lake, tmp_path):
+    folder, _, probability, _ = lake
+    write_raster(tmp_path / "bytes.tif", (255 * probability).astype(np.uint8), utm(330, 400, pixel=0.5))
+    with pytest.raises(ConfigError, match="no class raster") as caught:
+        refined(folder, tmp_path, rough=str(tmp_path / "bytes.tif"))
+    assert "255" in str(caught.value)

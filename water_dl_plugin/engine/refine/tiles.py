@@ -25,6 +25,7 @@ SAMPLES, SAMPLE_PX = 64, 256  # windows, and their side, that a band's range is 
 STRIP = 512  # rows of the image that are read and scaled at once
 LARGEST_SIDE = 16384  # of a tile with its halo, px: pixels times vertices of a simplex fit into 32 bits
 SUREST = 1e-4  # a threshold of 0 or 1 is moved inside by this: its logit must be finite
+MOST_UNNAMED = 32  # values of a raster that names no classes; more of them are no classes
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ def refine_raster(
     with small_cache(), ExitStack() as files:
         raster = files.enter_context(Raster(path))
         rough = open_map(raster, config.classes, config.threshold)
+        if not rough.probabilities and len(rough.classes) > MOST_UNNAMED and all(c.name == str(c.value) for c in rough.classes):
+            raise ConfigError(
+                f"{path} has {len(rough.classes)} values without names: it is no class raster.",
+                "Is it a map of probabilities as 0..255? Divide it by 255, as floating-point numbers, first. If these are classes, name them in the classes field.",
+            )
         if len(rough.classes) < 2:
             raise ConfigError(f"{path} has one class only.", "Choose a map with the class of interest and its surroundings.")
         scene = files.enter_context(_Scene(raster, image, stack, config.bands))
