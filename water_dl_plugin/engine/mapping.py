@@ -13,12 +13,12 @@ import numpy as np
 from . import bundle
 from .backends import OnnxModel
 from .classes import NODATA, classify
-from .errors import ConfigError, ModelError
+from .errors import ModelError
 from .infer import predict, window_size
 from .labels import Area
-from .maps import PROBABILITY_NODATA, writers
+from .maps import PROBABILITY_NODATA, check_outputs, writers
 from .progress import Progress, silent
-from .raster import Stack, small_cache, writable
+from .raster import Stack, small_cache
 from .settings import InferConfig
 from .version import version
 
@@ -39,13 +39,7 @@ def map_classes(
 ) -> Mapped:  # fmt: skip
     """Classify a raster. `output` (class values as uint8, 255 nodata) and `probability` (float32, -1 nodata; one band for two classes,
     else one per class) are GeoTIFFs; either may be "". Raises `ModelError` when the raster does not fit the model."""
-    if not output and not probability:
-        raise ConfigError("There is nothing to write.", "Choose a class raster, a probability raster, or both.")
-    written = [os.path.realpath(p) for p in (output, probability) if p]
-    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in (path, *stack)}:
-        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
-    for wanted in filter(None, (output, probability)):
-        writable(wanted)
+    check_outputs(output, probability, (path, *stack))
     model = OnnxModel(model_path, config.device, config.threads, config.divide_by, config.activation)
     info = model.info
     if info.task != "segmentation":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -14,7 +15,7 @@ from . import classes as map_classes
 from .classes import NODATA, MapClass
 from .config import parse_json
 from .errors import ConfigError, GridMismatchError
-from .raster import Raster, Writer
+from .raster import Raster, Writer, writable
 from .windows import Window, blocks
 
 CLASSES_KEY = "WATERDL_CLASSES"  # in a raster's metadata: its classes as JSON
@@ -145,6 +146,17 @@ def _found(raster: Raster) -> tuple[MapClass, ...]:
         MapClass(v, names[v] if v < len(names) and names[v] else str(v), map_classes.colour_of(names[v] if v < len(names) else str(v), i))
         for i, v in enumerate(sorted(values))
     )
+
+
+def check_outputs(output: str, probability: str, inputs: Sequence[str]) -> None:
+    """Raise `ConfigError` or `OutputError` unless the two rasters ("": not wanted) can be written, and are neither each other nor an input."""
+    if not output and not probability:
+        raise ConfigError("There is nothing to write.", "Choose a class raster, a probability raster, or both.")
+    written = [os.path.realpath(p) for p in (output, probability) if p]
+    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in inputs}:
+        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
+    for wanted in filter(None, (output, probability)):
+        writable(wanted)
 
 
 def writers(

@@ -12,10 +12,10 @@ import numpy as np
 
 from ..classes import NODATA, classify
 from ..errors import ConfigError, GridMismatchError
-from ..maps import PROBABILITY_NODATA, open_map, writers
+from ..maps import PROBABILITY_NODATA, check_outputs, open_map, writers
 from ..normalise import Sketch
 from ..progress import Progress, part, silent
-from ..raster import Raster, Stack, Writer, overlap, small_cache, writable
+from ..raster import Raster, Stack, Writer, overlap, small_cache
 from ..settings import RefineConfig
 from ..version import version
 from ..windows import Window, blocks
@@ -48,13 +48,7 @@ def refine_raster(
     another grid is warped. Pixels without image data keep what they have. Raises `GridMismatchError` where map and image do not overlap,
     `ConfigError` for settings that make no sense.
     """
-    if not output and not probability:
-        raise ConfigError("There is nothing to write.", "Choose a class raster, a probability raster, or both.")
-    written = [os.path.realpath(p) for p in (output, probability) if p]
-    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in (path, image, *stack)}:
-        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
-    for wanted in filter(None, (output, probability)):
-        writable(wanted)
+    check_outputs(output, probability, (path, image, *stack))
     with small_cache(), ExitStack() as files:
         raster = files.enter_context(Raster(path))
         rough = open_map(raster, config.classes, config.threshold)
