@@ -106,6 +106,7 @@ def settings(arguments: list[str]) -> TrainConfig:
     """The defaults, with what `name=value` arguments change."""
     kinds = {p.name: p.kind for p in params(TrainConfig)}
     given = dict(a.split("=", 1) for a in arguments)
+    given.setdefault("architecture", "unet")
     return TrainConfig(**{name: text == "true" if kinds[name] is bool else kinds[name](text) for name, text in given.items()})
 
 

@@ -3,6 +3,7 @@
 memory    classifyraster's engine on rasters that are large in pixels, in a process of its own; its peak resident memory must stay < 2 GB
 speed     megapixels per second of the whole road (read, normalise, network, blend, write) beside ONNX Runtime alone on the same windows
 refine    the CRF beside pydensecrf, SLIC beside scikit-image: seconds, memory, how long another thread had to wait; refinewater on 20 000 x 20 000 px
+dem       downscaledem's engine: megapixels per second at two sizes; its peak memory on a target of 10 000 x 10 000 px must stay < 2 GB
 provider  milliseconds to load the plugin into PyQGIS beside an empty plugin, process by process in turn
 
 FULL=1 adds a 30 000 x 30 000 px scene that is data everywhere (well over half an hour). Results also go to benchmarks/out/bench.json.
@@ -135,9 +136,26 @@ def refine(folder: str) -> dict:
     return {"steps": rows, "large": result}
 
 
+def dem(folder: str) -> list[dict]:
+    print(
+        f"\nFiner elevation model, 30 m to 10 m with three image bands, demunet as trainmodel makes it, heights and expected error; limit {LIMIT_GB:g} GB"
+    )
+    program, rows = os.path.join(ROOT, "benchmarks", "dem_worker.py"), []
+    network = worker("model", folder, program=program)
+    for size, consistent in ((2000, False), (2000, True), (10_000, False)):
+        worker("scene", folder, size, program=program)
+        result = worker("downscale", folder, int(consistent), program=program)
+        rows.append({"size": size, "consistent": consistent, **network, **result})
+        print(
+            f"  {size} x {size} px{', coarse heights kept' if consistent else '':22} {result['pixels'] / 1e6 / result['seconds']:5.2f} Mpx/s  {result['peak_gb']:5.2f} GB  "
+            f"{result['seconds']:.0f} s (CPU {result['cpu_s']:.0f} s), {result['provider']}", flush=True,
+        )  # fmt: skip
+    return rows
+
+
 def main() -> int:
-    parts = sys.argv[1:] or ["provider", "speed", "refine", "memory"]
-    known = {"memory": memory, "speed": speed, "refine": refine, "provider": provider}
+    parts = sys.argv[1:] or ["provider", "speed", "refine", "dem", "memory"]
+    known = {"memory": memory, "speed": speed, "refine": refine, "dem": dem, "provider": provider}
     if not set(parts) <= set(known):
         sys.exit(f"Parts are: {', '.join(known)}.")
     started = time.time()
@@ -162,7 +180,8 @@ def main() -> int:
         json.dump(results, file, indent=1)
     print(f"\n{results['seconds']:.0f} s; {os.path.relpath(path, ROOT)}")
     worst = max(
-        [row["peak_gb"] for row in results.get("memory", [])] + ([results["refine"]["large"]["peak_gb"]] if "refine" in results else []),
+        [row["peak_gb"] for part in ("memory", "dem") for row in results.get(part, [])]
+        + ([results["refine"]["large"]["peak_gb"]] if "refine" in results else []),
         default=0,
     )
     return 1 if worst >= LIMIT_GB else 0

@@ -1,5 +1,6 @@
 """Writes the models for QGIS's graphical modeler that ship with the plugin, in resources/models: map_water.model3 (chips -> train -> classify ->
-assess) and map_glacial_lakes.model3 (chips -> train in two stages -> classify -> refine -> polygons).
+assess), map_glacial_lakes.model3 (chips -> train in two stages -> classify -> refine -> polygons) and downscale_dem.model3 (chips of values
+-> train -> fine elevation model and its expected error -> assess).
 
 Run with QGIS's own Python after an algorithm's parameters have changed: PATH=.venv/bin:/usr/bin:/bin .venv/bin/python scripts/make_model.py
 """
@@ -22,6 +23,7 @@ from qgis.core import (
     QgsProcessingModelParameter,
     QgsProcessingParameterEnum,
     QgsProcessingParameterField,
+    QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
     QgsProcessingParameterString,
@@ -146,6 +148,41 @@ def map_glacial_lakes(path: Path) -> None:
     model.write(path)
 
 
+def downscale_dem(path: Path) -> None:
+    rasters = QgsProcessing.SourceType.TypeRaster
+    model = Builder(
+        "downscaledem", "Make an elevation model finer",
+        "From coarse elevation models, and a fine one of a part of their area, to a fine elevation model of all of it, with its expected error: chips of "
+        "values, demunet, map, assessment. A quarter of the fine model, by blocks of the map, is held out from training and only assesses the result; "
+        "coarse models with an edge of nodata are mapped where the first one has heights. The first coarse model is the base.",
+        [
+            QgsProcessingParameterMultipleLayers("INPUT", "Coarse elevation models, the base first", rasters),
+            QgsProcessingParameterMultipleLayers("STACK", "Further rasters (imagery, land cover)", rasters, optional=True),
+            QgsProcessingParameterRasterLayer("TARGET", "Fine elevation model"),
+            QgsProcessingParameterVectorLayer("WATER", "Water (left out)", [POLYGONS], optional=True),
+            QgsProcessingParameterNumber("TILE_SIZE", "Tile size [px]", INTEGER, 128, minValue=16, maxValue=4096),
+            QgsProcessingParameterNumber("STRIDE", "Stride [px]", INTEGER, 64, minValue=0, maxValue=4096),
+            QgsProcessingParameterNumber("EPOCHS", "Epochs", INTEGER, 30, minValue=1, maxValue=10000),
+        ],
+    )  # fmt: skip
+    model.child(
+        "exportchips", {}, INPUT=given("INPUT"), STACK=given("STACK"), LABELS=given("TARGET"), WATER=given("WATER"), TARGET="values",
+        TILE_SIZE=given("TILE_SIZE"), STRIDE=given("STRIDE"), TEST_SHARE=0.25, MIN_LABELLED=20.0,
+    )  # fmt: skip
+    model.child(
+        "trainmodel", {"OUTPUT": "Model file", "REPORT": "Training report"}, CHIPS=output("exportchips", "OUTPUT"), EPOCHS=given("EPOCHS")
+    )
+    model.child(
+        "downscaledem", {"OUTPUT": "Fine elevation model", "ERROR": "Expected error"}, INPUT=given("INPUT"), STACK=given("STACK"),
+        MODEL=output("trainmodel", "OUTPUT"),
+    )  # fmt: skip
+    model.child(
+        "assessdem", {"REPORT": "Assessment"}, INPUT=output("downscaledem", "OUTPUT"), REFERENCE=given("TARGET"), BASELINES=given("INPUT"),
+        AREA=output("exportchips", "TEST_AREA"),
+    )  # fmt: skip
+    model.write(path)
+
+
 if __name__ == "__main__":
     application = QgsApplication([], False)
     application.initQgis()
@@ -160,4 +197,5 @@ if __name__ == "__main__":
     folder = ROOT / "water_dl_plugin" / "resources" / "models"
     map_water(folder / "map_water.model3")
     map_glacial_lakes(folder / "map_glacial_lakes.model3")
+    downscale_dem(folder / "downscale_dem.model3")
     application.exitQgis()

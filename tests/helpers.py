@@ -95,7 +95,9 @@ def read_layer(path, layer: str) -> list[dict]:
     return [{**f.items(), "envelope": f.GetGeometryRef().GetEnvelope()} for f in data.GetLayerByName(layer)]
 
 
-def chips_folder(folder, images, labels, split=None, *, classes=("land", "water"), task="segmentation", values=None, epsg=32612) -> str:
+def chips_folder(
+    folder, images, labels, split=None, *, classes=("land", "water"), task="segmentation", values=None, epsg=32612, **manifest
+) -> str:
     """A chips folder of `images` (n, bands, size, size) and `labels` (n, size, size), which are 0 where ignored."""
     from water_dl_plugin.engine.chips import Chip, Manifest, write_manifest
     from water_dl_plugin.engine.classes import MapClass, colour_of
@@ -114,9 +116,9 @@ def chips_folder(folder, images, labels, split=None, *, classes=("land", "water"
             value=None if values is None else float(values[i]),
         ))  # fmt: skip
     write_manifest(folder, Manifest(
-        task=task, bands=tuple({"name": f"B{b + 1}", "unit": "", "dtype": str(images.dtype)} for b in range(images.shape[1])),
-        classes=tuple(MapClass(i, n, colour_of(n, i)) for i, n in enumerate(classes)), chips=tuple(chips), tile_size=size,
-        pixel_size=(10.0, 10.0), pixel_size_m=10.0,
+        task=task, classes=tuple(MapClass(i, n, colour_of(n, i)) for i, n in enumerate(classes)), chips=tuple(chips), tile_size=size,
+        **{"bands": tuple({"name": f"B{b + 1}", "unit": "", "dtype": str(images.dtype)} for b in range(images.shape[1])),
+           "pixel_size": (10.0, 10.0), "pixel_size_m": 10.0, **manifest},
     ))  # fmt: skip
     return folder
 
@@ -133,6 +135,23 @@ def bright_is_water(number: int, size: int = 32, bands: int = 2, classes: int = 
     return images, labels
 
 
+def hills(number: int, size: int = 64, bands: int = 1, seed: int = 0):
+    """Elevations to be made finer: (images float32 `(number, bands, size, size)`, values `(number, size, size)`). The base is a smoothed
+    version of the values, so that what is missing can be told from what is there; every further elevation model is it with other noise."""
+    rng = np.random.default_rng(seed)
+    place = 2 * np.pi * np.arange(size) / size
+    truth = np.zeros((number, size, size))
+    for k in (1, 2, 3, 5, 8):
+        wave = np.sin(k * place[:, None] + rng.uniform(0, 7, (number, 1, 1))) * np.sin(k * place + rng.uniform(0, 7, (number, 1, 1)))
+        truth += 60 / k * wave
+    spectrum = np.fft.fft2(truth)
+    damped = np.exp(-0.5 * (np.abs(np.fft.fftfreq(size) * size) / 5) ** 2)
+    base = np.fft.ifft2(spectrum * damped[:, None] * damped).real
+    level = rng.uniform(0, 3000, (number, 1, 1))
+    images = np.stack([base + level, *(base + level + rng.normal(0, 0.5, base.shape) for _ in range(bands - 1))], 1)
+    return images.astype(np.float32), (truth + level).astype(np.float32)
+
+
 def tiny_network():
     """A network of two convolutions: training with it is a matter of a second."""
     from torch import nn
@@ -140,13 +159,13 @@ def tiny_network():
     class Tiny(nn.Module):
         stride, margin = 1, 0
 
-        def __init__(self, bands, channels, width: int = 8):
+        def __init__(self, bands, channels, inner: int = 8):
             super().__init__()
             self.body = nn.Sequential(
-                nn.Conv2d(bands, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
-                nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.ReLU(),
+                nn.Conv2d(bands, inner, 3, padding=1), nn.BatchNorm2d(inner), nn.ReLU(),
+                nn.Conv2d(inner, inner, 3, padding=1), nn.BatchNorm2d(inner), nn.ReLU(),
             )  # fmt: skip
-            self.head = nn.Conv2d(width, channels, 1)
+            self.head = nn.Conv2d(inner, channels, 1)
 
         def forward(self, x):
             return self.head(self.body(x))
@@ -155,22 +174,24 @@ def tiny_network():
 
 
 def allow_network(name: str, factory) -> None:
-    """Register a network under `name` and let `TrainConfig` take it."""
+    """Register a network under `name` and let `TrainConfig` and `TuneConfig` take it."""
     from water_dl_plugin.engine import nets
-    from water_dl_plugin.engine.settings import TrainConfig
+    from water_dl_plugin.engine.settings import TrainConfig, TuneConfig
 
     nets.register(name, factory)
-    choices = next(f for f in dataclasses.fields(TrainConfig) if f.name == "architecture").metadata["param"]
-    choices["choices"] = (*choices["choices"], name)
+    for config in (TrainConfig, TuneConfig):
+        choices = next(f for f in dataclasses.fields(config) if f.name == "architecture").metadata["param"]
+        choices["choices"] = (*choices["choices"], name)
 
 
 def forget_network(name: str) -> None:
     from water_dl_plugin.engine import nets
-    from water_dl_plugin.engine.settings import TrainConfig
+    from water_dl_plugin.engine.settings import TrainConfig, TuneConfig
 
     nets.ARCHITECTURES.pop(name)
-    choices = next(f for f in dataclasses.fields(TrainConfig) if f.name == "architecture").metadata["param"]
-    choices["choices"] = tuple(c for c in choices["choices"] if c != name)
+    for config in (TrainConfig, TuneConfig):
+        choices = next(f for f in dataclasses.fields(config) if f.name == "architecture").metadata["param"]
+        choices["choices"] = tuple(c for c in choices["choices"] if c != name)
 
 
 def load_json(path):

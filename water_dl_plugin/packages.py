@@ -61,10 +61,11 @@ TABLE = (
     Package("scipy", "1.7", "refine", "filters and sparse products of the refinement"),
     Package("numba", "0.57", "fast", "compiles the loops of the refinement"),
     Package("scikit-learn", "1.1", "baselines", "trains random forests and support vector machines", module="sklearn"),
+    Package("optuna", "5.0", "tune", "proposes settings to train with, and keeps the trials"),
 )
 PURPOSES = {
     "run": "applying models", "report": "reports", "train": "training", "refine": "refining maps", "fast": "speed",
-    "baselines": "random forest and SVM",
+    "baselines": "random forest and SVM", "tune": "searching settings",
 }  # fmt: skip
 
 
@@ -163,7 +164,7 @@ def require(*purposes: str) -> None:
 
 def how_to_mend(*purposes: str) -> str:
     """The one step that installs what the purposes need."""
-    choice = "map and train" if {"train", "baselines"} & {*purposes} else "map"
+    choice = "map and train" if {"train", "baselines", "tune"} & {*purposes} else "map"
     return f"Run 'Install packages' in the Water DL toolbox (waterdl:installpackages, 'What for': {choice}), then try again."
 
 

@@ -8,23 +8,33 @@ from qgis.core import QgsProcessingProvider
 from qgis.PyQt.QtGui import QIcon
 
 from .algorithms.assessclassification import AssessClassification
+from .algorithms.assessdem import AssessDem
+from .algorithms.assessflood import AssessFlood
 from .algorithms.classifyraster import ClassifyRaster
 from .algorithms.diagnostics import Diagnostics
+from .algorithms.downscaledem import DownscaleDem
 from .algorithms.exportchips import ExportChips
+from .algorithms.floodextent import FloodExtent
 from .algorithms.installpackages import InstallPackages
 from .algorithms.lakestatistics import LakeStatistics
 from .algorithms.modelinfo import ModelInfo
 from .algorithms.refinewater import RefineWater
 from .algorithms.trainmodel import TrainModel
+from .algorithms.tunemodel import TuneModel
 from .algorithms.vectorizewater import VectorizeWater
 
 ALGORITHMS = (
     ExportChips,
     TrainModel,
+    TuneModel,
     ClassifyRaster,
     RefineWater,
+    DownscaleDem,
+    FloodExtent,
     VectorizeWater,
     AssessClassification,
+    AssessDem,
+    AssessFlood,
     LakeStatistics,
     ModelInfo,
     InstallPackages,

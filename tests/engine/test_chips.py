@@ -716,6 +716,7 @@ def _hostile():
         "sources",
         "settings",
         "seed",
+        "target",
     ):
         for name, value in values.items():
             yield f"{key} {name}", (lambda d, k=key, v=value: d.update({k: v}))
@@ -743,6 +744,10 @@ def _hostile():
     yield "unknown key", lambda d: d["chips"][0].update(evil=1)
     yield "codes out of range", lambda d: d.update(codes=[300, 1])
     yield "no bands", lambda d: d.update(bands=[])
+    for name, value in values.items():
+        yield f"target's factor {name}", (lambda d, v=value: d.update(target={"name": "z", "factor": v}))
+        yield f"target's unit {name}", (lambda d, v=value: d.update(target={"unit": v, "factor": 3}))
+        yield f"kind {name}", (lambda d, v=value: d["bands"][0].update(kind=v))
 
 
 @pytest.mark.parametrize("change", [pytest.param(c, id=n) for n, c in _hostile()])
@@ -765,6 +770,8 @@ def test_hostile_manifests_give_a_chips_error_or_are_harmless(tmp_path_factory, 
     json.dumps(made.to_json(), allow_nan=False)
     whole = (made.tile_size, made.stride, made.seed, *made.codes, *(c.source for c in made.chips))
     assert all(type(n) is int for n in whole) and all(type(c.nodata) is type(c.rotation) is float for c in made.chips)
+    assert all(type(v) is (float if k == "factor" else str) for k, v in made.target.items())
+    assert all(type(b.get(k, "")) is str for b in made.bands for k in ("kind", "resampling"))
     assert all(type(t) is str for t in (made.task, made.image_format, *(b["name"] for b in made.bands), *(c.split for c in made.chips)))
 
 

@@ -9,7 +9,7 @@ from typing import Optional
 
 import pytest
 
-from water_dl_plugin.engine import losses, settings
+from water_dl_plugin.engine import losses, regression_losses, settings
 from water_dl_plugin.engine.config import Config, param, params, parse_json
 from water_dl_plugin.engine.errors import ConfigError
 
@@ -101,4 +101,4 @@ def test_all_settings_are_seen():
 
 
 def test_offered_losses_are_those_there_are():
-    assert set(settings.LOSSES) == set(losses.LOSSES)
+    assert set(settings.LOSSES) == {*losses.LOSSES, *regression_losses.LOSSES}

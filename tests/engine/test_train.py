@@ -381,7 +381,7 @@ def test_wrong_stages(stages, told):
 
 def test_what_a_stage_leaves_out_is_taken_from_the_plain_settings():
     assert train.stages(settings(stages='[{}, {"lr": 0.5}]', loss="focal")) == [train.Stage("focal", 3, 0.02), train.Stage("focal", 3, 0.5)]
-    assert train.stages(settings()) == [train.Stage("bce_dice", 3, 0.02)]
+    assert train.stages(settings(loss="bce_dice")) == [train.Stage("bce_dice", 3, 0.02)]
 
 
 # -------------------------------------------------------------------------------------------------------------- does it learn
@@ -553,7 +553,10 @@ def test_the_model_file_tells_how_it_was_made(tmp_path, folder):
     )
     told = info.training
     assert (told["seed"], told["chips"], told["validation_chips"], told["epochs"], told["best_epoch"]) == (7, 8, 2, 3, run.best_epoch)
-    assert told["settings"] == settings(seed=7, card="# Lakes", licence="CC-BY-4.0").to_json() and len(told["data"]) == 16
+    assert (
+        told["settings"] == {**settings(seed=7, card="# Lakes", licence="CC-BY-4.0").to_json(), "loss": "bce_dice"}
+        and len(told["data"]) == 16
+    )
     assert told["figures"]["miou"] == pytest.approx(run.history[run.best_epoch - 1]["miou"])
     assert {"torch", "numpy", "onnxruntime", "Python"} <= set(told["versions"])
     other = make(tmp_path / "other", 9)

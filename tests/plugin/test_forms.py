@@ -17,20 +17,29 @@ from water_dl_plugin.engine.config import params
 pytestmark = pytest.mark.qgis
 # no setting of any config, but data: what is read and what is written
 DATA = {
-    "exportchips": {"INPUT", "LABELS", "STACK", "AREA", "OUTPUT"}, "trainmodel": {"CHIPS", "OUTPUT", "REPORT"},
+    "exportchips": {"INPUT", "LABELS", "STACK", "AREA", "WATER", "OUTPUT"}, "trainmodel": {"CHIPS", "SETTINGS", "OUTPUT", "REPORT"}, "tunemodel": {"CHIPS", "OUTPUT", "STUDY", "REPORT"},
     "classifyraster": {"INPUT", "MODEL", "STACK", "AREA", "OUTPUT", "PROBABILITY"}, "assessclassification": {"INPUT", "LABELS", "AREA", "REPORT", "CSV", "JSON"},
     "modelinfo": {"MODEL", "REPORT"}, "installpackages": set(), "diagnostics": {"OUTPUT"},
     "refinewater": {"INPUT", "IMAGE", "STACK", "OUTPUT", "PROBABILITY"}, "vectorizewater": {"INPUT", "PROBABILITY", "DEM", "PREVIOUS", "OUTPUT"},
+    "downscaledem": {"INPUT", "MODEL", "STACK", "GRID", "OUTPUT", "ERROR"},
+    "floodextent": {"INPUT", "SEEDS", "STREAMS", "OUTPUT", "DEPTH", "HAND"},
+    "assessflood": {"MAPS", "REFERENCE", "PERMANENT", "AREA", "REPORT", "CSV", "JSON", "OUTPUT"},
+    "assessdem": {"INPUT", "REFERENCE", "BASELINES", "LANDCOVER", "AREA", "REPORT", "CSV", "JSON", "ERROR"},
     "lakestatistics": {"INPUT", "REFERENCE", "DEM", "AREA", "REPORT", "CSV", "JSON", "MATCHES"},
 }  # fmt: skip
 CONFIGS = {
     "exportchips": settings.ChipsConfig,
     "trainmodel": settings.TrainConfig,
+    "tunemodel": settings.TuneConfig,
     "classifyraster": settings.InferConfig,
     "assessclassification": settings.AssessConfig,
+    "assessdem": settings.AssessDemConfig,
     "refinewater": settings.RefineConfig,
     "vectorizewater": settings.VectorizeConfig,
     "lakestatistics": settings.LakesConfig,
+    "floodextent": settings.FloodConfig,
+    "assessflood": settings.AssessFloodConfig,
+    "downscaledem": settings.DownscaleConfig,
 }
 
 FORMS = """
@@ -221,7 +230,7 @@ def test_without_packages_the_toolbox_lists_all_and_says_what_mends_it(bare, for
     found = bare.do(FORMS)
     assert set(found) == set(forms)
     for name, form in found.items():
-        needs = name in ("trainmodel", "classifyraster", "modelinfo")
+        needs = name in ("trainmodel", "classifyraster", "modelinfo", "downscaledem")
         assert form["rows"] == forms[name]["rows"]
         if needs:
             assert not form["can"] and "waterdl:installpackages" in form["why"] and "onnxruntime" in form["why"]

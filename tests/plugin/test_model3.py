@@ -20,6 +20,7 @@ OWN = {
         "exportchips": {"CLASSES": "lake", "UNLABELLED": "background", "ROTATION": 90.0}, "trainmodel": {"ARCHITECTURE": "linknet", "BATCH_SIZE": 4, "OPTIMISER": "adam"},
         "classifyraster": {}, "refinewater": {"MODE": "slic_crf"}, "vectorizewater": {},
     },
+    "downscale_dem": {"exportchips": {"TARGET": "values", "TEST_SHARE": 0.25, "MIN_LABELLED": 20.0}, "trainmodel": {}, "downscaledem": {}, "assessdem": {}},
 }  # fmt: skip
 
 CONTENT = """

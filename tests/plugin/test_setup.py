@@ -24,7 +24,7 @@ except ImportError:  # before Python 3.11
 
 ROOT = Path(__file__).resolve().parents[2]
 PLUGIN = ROOT / "water_dl_plugin"
-HEAVY = ("torch", "onnx", "onnxruntime", "skimage", "sklearn", "scipy", "matplotlib", "safetensors")
+HEAVY = ("torch", "onnx", "onnxruntime", "skimage", "sklearn", "scipy", "matplotlib", "safetensors", "optuna", "sqlalchemy")
 
 
 @pytest.fixture(scope="module")

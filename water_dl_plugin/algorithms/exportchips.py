@@ -24,15 +24,19 @@ class ExportChips(WaterAlgorithm):
     HELP = (
         "Cuts scenes and their labels into chips to train a network with. Labels are polygons, lines or points with a class field, or a "
         "class raster. A few dozen polygons of each class are a good start: draw what is easy and what is hard, and leave unlabelled what "
-        "you can't tell. The folder can also be opened in ArcGIS ('Classified Tiles'). Its chips.gpkg is a layer with one footprint per chip."
+        "you can't tell. The folder can also be opened in ArcGIS ('Classified Tiles'). Its chips.gpkg is a layer with one footprint per chip.\n\n"
+        "With the target 'values' the chips teach how a coarse elevation model becomes a fine one: the scenes are coarse elevation models of "
+        "one place, the labels are the fine one, further rasters (imagery, indices, radar, rasterised maps) may help. All of them are brought to the "
+        "fine one's grid and level. Water, where heights are no terrain, is left out."
     )
 
     def data_parameters(self):
         raster, anything = QgsProcessing.SourceType.TypeRaster, QgsProcessing.SourceType.TypeVectorAnyGeometry
         return [
-            explain(QgsProcessingParameterMultipleLayers("INPUT", "Scenes", raster), "One or several rasters with the same bands. Chips are cut from each."),
-            explain(QgsProcessingParameterMapLayer("LABELS", "Labels", types=[anything, raster]), "Polygons, lines or points, or a class raster, in any CRS."),
+            explain(QgsProcessingParameterMultipleLayers("INPUT", "Scenes, or coarse elevation models", raster), "One or several rasters with the same bands. Chips are cut from each. With the target 'values': coarse elevation models of one place; the first one is the one to be made finer."),
+            explain(QgsProcessingParameterMapLayer("LABELS", "Labels, or fine elevation model", types=[anything, raster]), "Polygons, lines or points, or a class raster, in any CRS. With the target 'values': the fine elevation model."),
             explain(QgsProcessingParameterMultipleLayers("STACK", "Further rasters of the stack", raster, optional=True), "Rasters whose bands join those of each scene, e.g. a DEM; warped to the scene's grid where they differ.", True),
+            explain(QgsProcessingParameterMapLayer("WATER", "Water mask", types=[QgsProcessing.SourceType.TypeVectorPolygon, raster], optional=True), "Only with the target 'values': polygons of water, or a raster that is not 0 there. Heights there are not learnt from.", True),
             explain(QgsProcessingParameterFeatureSource("AREA", "Area of interest", [QgsProcessing.SourceType.TypeVectorPolygon], optional=True), "Only labels inside these polygons are used.", True),
         ], [
             explain(QgsProcessingParameterFolderDestination("OUTPUT", "Chips folder"), "A new folder; an older chips folder is replaced unless you append."),
@@ -52,6 +56,7 @@ class ExportChips(WaterAlgorithm):
             config,
             stack=data.rasters("STACK"),
             area=data.vector("AREA"),
+            water=data.labels("WATER"),
             progress=progress,
         )
         catalogue = os.path.join(folder, "chips.gpkg")

@@ -47,7 +47,7 @@ class InstallPackages(WaterAlgorithm):
         ]
 
     def work(self, data, config, progress):
-        purposes = ("run", "report", "refine", "fast") + (("train", "baselines") if "train" in config.purpose else ())
+        purposes = ("run", "report", "refine", "fast") + (("train", "baselines", "tune") if "train" in config.purpose else ())
         share = 1.0 if config.only_show else 0.3
         plan = packages.plan(purposes, config.index_url, config.device, part(progress, 0, share))
         for line in plan.lines():

@@ -22,7 +22,11 @@ class TrainModel(WaterAlgorithm):
 
     def data_parameters(self):
         chips = QgsProcessingParameterFile("CHIPS", "Chips folder", QgsProcessingParameterFile.Behavior.Folder)
-        return [explain(chips, "Folder written by Export chips, or by ArcGIS ('Classified Tiles').")], [
+        settings = QgsProcessingParameterFile("SETTINGS", "Settings file", fileFilter="Settings (*.json);;All files (*)", optional=True)
+        return [
+            explain(chips, "Folder written by Export chips, or by ArcGIS ('Classified Tiles')."),
+            explain(settings, "Settings as JSON, e.g. the best ones that Tune model found. Those in the file take the place of this form's; the log says which."),
+        ], [
             explain(QgsProcessingParameterFileDestination("OUTPUT", "Model file", "ONNX model (*.onnx)"), "The weights of a network to go on training from are put beside it as .safetensors."),
             explain(QgsProcessingParameterFileDestination("REPORT", "Report", "HTML files (*.html)", optional=True), "Learning curves, confusion matrix, worst and best validation chips, settings: one file to keep or send."),
             QgsProcessingOutputNumber("BEST_EPOCH", "Best epoch"),
@@ -30,6 +34,8 @@ class TrainModel(WaterAlgorithm):
         ]  # fmt: skip
 
     def work(self, data, config, progress):
+        if data.file("SETTINGS"):
+            config = config.replaced_by(data.file("SETTINGS"), progress)
         if config.architecture in TRAINERS:
             packages.require("baselines")
         from ..engine.train import train

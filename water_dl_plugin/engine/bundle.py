@@ -31,8 +31,9 @@ class ModelInfo:
     """What a model file says of itself.
 
     `bands` are (name, unit) in input order; `classes` those of the map (empty for tasks without); `pixel_size_m` None if unknown;
-    `chip_size`, `margin`, in px; `multiple`: window sizes must be a multiple of it; `training`: a summary for people; `source`: which
-    metadata it was read from ("waterdl", "deepness" or "none").
+    `chip_size`, `margin`, in px; `multiple`: window sizes must be a multiple of it; `nodata`: a pixel is mapped unless 'any' or 'all' of its
+    bands are nodata, or the 'base' (band 0) is; `details`: what the task alone needs to know; `training`: a summary for people; `source`:
+    which metadata it was read from ("waterdl", "deepness" or "none").
     """
 
     task: str
@@ -51,6 +52,7 @@ class ModelInfo:
     licence: str = ""
     card: str = ""
     source: str = "waterdl"
+    details: dict = field(default_factory=dict)
 
     def to_json(self) -> dict:
         return {
@@ -58,7 +60,7 @@ class ModelInfo:
             "bands": [{"name": name, "unit": unit} for name, unit in self.bands], "normalisation": self.normalisation.to_json(),
             "classes": [c.to_json() for c in self.classes], "pixel_size_m": self.pixel_size_m, "chip_size": self.chip_size,
             "margin": self.margin, "multiple": self.multiple, "nodata": self.nodata, "threshold": self.threshold,
-            "training": self.training, "licence": self.licence, "card": self.card,
+            "details": self.details, "training": self.training, "licence": self.licence, "card": self.card,
         }  # fmt: skip
 
     @classmethod
@@ -86,8 +88,8 @@ class ModelInfo:
                 architecture=strict.text(design.get("name", ""), 60), arguments=strict.mapping(design.get("arguments", {})),
                 pixel_size_m=None if data.get("pixel_size_m") is None else strict.number(data["pixel_size_m"], 1e-6, 1e7),
                 chip_size=strict.whole(data.get("chip_size", 256), 1, 8192), margin=strict.whole(data.get("margin", 0), 0, 2048),
-                multiple=strict.whole(data.get("multiple", 1), 1, 1024), nodata=strict.one_of(data.get("nodata", "any"), ("any", "all")),
-                threshold=strict.number(data.get("threshold", 0.5), 0, 1), training=strict.mapping(data.get("training", {})),
+                multiple=strict.whole(data.get("multiple", 1), 1, 1024), nodata=strict.one_of(data.get("nodata", "any"), ("any", "all", "base")),
+                threshold=strict.number(data.get("threshold", 0.5), 0, 1), details=strict.mapping(data.get("details", {})), training=strict.mapping(data.get("training", {})),
                 licence=strict.text(data.get("licence", ""), 2000), card=strict.text(data.get("card", ""), 200_000),
             )  # fmt: skip
         except (KeyError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:

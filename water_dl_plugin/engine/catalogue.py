@@ -22,8 +22,8 @@ _OURS = (
 _CATALOGUE = "chips.gpkg"
 
 
-def existing(folder: str, append: bool) -> Optional[ChipSet]:
-    """The chips to append to; None for a folder to make or to replace. Raises `OutputError` where that can't or must not be done."""
+def existing(folder: str, append: bool, task: str) -> Optional[ChipSet]:
+    """The chips (of `task`) to append to; None for a folder to make or to replace. Raises `OutputError` where that can't or must not be done."""
     parent = os.path.dirname(os.path.abspath(folder))
     if not os.path.isdir(parent):
         raise OutputError(f"The folder {parent} does not exist.", "Create it, or choose another one.")
@@ -42,7 +42,7 @@ def existing(folder: str, append: bool) -> Optional[ChipSet]:
                 f"The chips in {folder} were made by another program.",
                 "Export into a new folder; only a chips folder of Water DL can be appended to.",
             )
-        if chips.manifest.task != "segmentation":
+        if chips.manifest.task != task:
             raise ChipsError(f"The chips in {folder} are for the task {chips.manifest.task[:40]!r}.", "Choose another folder.")
         return chips
     if os.path.exists(manifest + REPLACING):  # an export into it was interrupted
@@ -187,7 +187,7 @@ def _fill(data, manifest: Manifest, blocks: Iterable[tuple], first_source: int) 
             data.DeleteLayer(i)
     layer = _layer(data, "chips", reference, [
         ("image", ogr.OFTString), ("split", ogr.OFTString), ("source", ogr.OFTString), ("date", ogr.OFTString), ("rotation", ogr.OFTReal),
-        ("nodata", ogr.OFTReal), *((f"share_{c.name}", ogr.OFTReal) for c in manifest.classes)])  # fmt: skip
+        ("nodata", ogr.OFTReal), *((name, ogr.OFTReal) for name in [f"share_{c.name}" for c in manifest.classes] or ["usable"])])  # fmt: skip
     layer.StartTransaction()
     for chip in manifest.chips:
         source = manifest.sources[chip.source]

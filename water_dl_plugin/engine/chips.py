@@ -57,6 +57,13 @@ class ChipSet:
         pixels, valid = self.read(chip.label)
         return np.where(valid[0], self._lookup[np.clip(pixels[0], 0, 255).astype(np.uint8)], 0).astype(np.uint8)
 
+    def values(self, chip: Chip) -> tuple[np.ndarray, np.ndarray]:
+        """float32 and valid, `(rows, cols)`: the numbers to learn, of a task without classes. Raises `ChipsError` for a chip without."""
+        if not chip.label:
+            raise ChipsError(f"The chip {chip.image} has no label file.", _REMEDY)
+        pixels, valid = self.read(chip.label)
+        return pixels[0].astype(np.float32), valid[0]
+
     def read(self, inside: str) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and valid `(bands, rows, cols)` of any file of the folder, e.g. a label raster that holds no classes."""
         try:

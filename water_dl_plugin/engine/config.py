@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import Any, Optional, Union, get_type_hints
 
 from .errors import ConfigError
+from .progress import Progress, silent
 
 
 def param(
@@ -85,6 +86,20 @@ class Config:
         if unknown:
             raise ConfigError(f"Unknown setting {', '.join(unknown)}.", f"Known are: {', '.join(sorted(known))}.")
         return cls(**data)
+
+    def replaced_by(self, path: str, progress: Progress = silent) -> Config:
+        """These settings, but those that a JSON file holds from there; `progress` is told which. Raises `ConfigError`."""
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                found = parse_json(file.read(5_000_001), f"The settings file {path}")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigError(f"The settings file {path} can't be read: {error}.", "Choose a JSON file, e.g. one of Tune model.") from None
+        made, before = type(self).from_json(found), self.to_json()
+        for name in found:
+            now = getattr(made, name)
+            told = "as in the form" if now == before[name] else f"instead of {before[name]!r}"
+            progress(0, f"From the settings file: {name} {now!r}, {told}.")
+        return type(self)(**{**before, **{name: getattr(made, name) for name in found}})
 
 
 def params(cls: type) -> list[Param]:

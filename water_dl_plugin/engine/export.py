@@ -12,13 +12,13 @@ from typing import Optional
 
 import numpy as np
 
-from . import arcgis, catalogue, split
+from . import catalogue, split, targets
 from .chips import SPLITS, Chip, ChipSet, Manifest, write_manifest
 from .errors import ChipsError, ConfigError, GridMismatchError, LabelError
-from .labels import Area, choose_classes, open_labels
+from .labels import Area
 from .normalise import Sketch
 from .progress import Progress, part, silent
-from .raster import Grid, Stack, write_small
+from .raster import Grid, write_small
 from .settings import ChipsConfig
 from .windows import Window
 
@@ -34,32 +34,36 @@ class _Tile:
 
 
 def export(
-    scenes: Sequence[str], labels: str, folder: str, config: ChipsConfig, *, stack: Sequence[str] = (), area: str = "", progress: Progress = silent
+    scenes: Sequence[str], labels: str, folder: str, config: ChipsConfig, *, stack: Sequence[str] = (), area: str = "", water: str = "",
+    progress: Progress = silent,
 ) -> Manifest:  # fmt: skip
     """Cut chips out of `scenes` (each with the further rasters of `stack` on its grid) where `labels` are, into `folder`.
+
+    With the target "values", `labels` is a fine elevation model, `scenes` are coarse ones, the first of them the base, and all of them and
+    `stack` are laid on its grid; `water` (polygons, or a raster that is not 0 there) is left out.
 
     Returns the manifest. Raises `LabelError` where labels and scenes do not meet, `ChipsError` when no chip is left.
     What is written lies beside the folder until it is complete; when appending, chips that failed to get into the manifest are removed.
     """
     _check(scenes, config)
     config = dataclasses.replace(config, stride=config.stride or config.tile_size)
-    existing = catalogue.existing(folder, config.append)
-    target = open_labels(labels, config.class_field, config.buffer)
-    background = config.unlabelled == "background"
-    target.use(choose_classes(target, config.classes, background, existing.manifest.classes if existing else ()), background)
+    kind = targets.TARGETS[config.target]
+    existing = catalogue.existing(folder, config.append, kind.task)
     with ExitStack() as open_files:
-        opened = [open_files.enter_context(Stack(path, stack, config.bands)) for path in scenes]
+        target = kind(labels, config, existing, water, open_files)
+        opened = target.open(scenes, stack, open_files)
+        scenes = target.sources(scenes)
         _alike(opened, existing, config)
         for line in _doubts(opened, scenes, existing):
             progress(0, line)
         areas = [Area(area, s.grid, everywhere=len(opened) == 1) if area else None for s in opened]
         if all(a is not None and a.missed for a in areas):
             raise LabelError("The area of interest lies outside all scenes.", "Check its CRS, or leave it empty.")
-        if not any(target.touches(s.grid) for s in opened):
-            raise LabelError("The labels lie outside the raster.", "Check the CRS of both: one of them may be assigned wrongly.")
+        target.check(opened, existing, part(progress, 0, 0.04))
         shares = split.Shares(
-            [s.grid for s in opened], lambda i, grid: _labels(target, grid, areas[i]), target.classes, config, part(progress, 0, 0.15)
-        )
+            [s.grid for s in opened], lambda i, grid: _marked(target, grid, areas[i])[0], target.classes, config,
+            part(progress, 0.04, 0.15), target.nowhere,
+        )  # fmt: skip
         with catalogue.Folder(folder, existing is not None) as place:
             manifest = _Cutter(opened, target, areas, shares, existing, config, scenes, part(progress, 0.15, 1)).run(place)
     return manifest
@@ -87,8 +91,8 @@ class _Cutter:
 
     def __init__(
         self,
-        opened: list[Stack],
-        target,
+        opened: list,
+        target: targets.Target,
         areas,
         shares: split.Shares,
         existing: Optional[ChipSet],
@@ -132,7 +136,7 @@ class _Cutter:
         manifest = self._manifest()
         write_manifest(place.path, manifest)  # from here on the chips are in: in a new folder nobody sees it before the rest is there, too
         place.keep()
-        arcgis.write(place.path, manifest, counts)
+        self.target.beside(place.path, manifest, counts)
         grids = [s.grid for s in self.opened]
         catalogue.write(place.path, manifest, list(self.shares.blocks(grids)), self.first_source)
         kinds = ", ".join(f"{sum(c.split == s for c in self.chips)} {s}" for s in SPLITS)
@@ -143,46 +147,48 @@ class _Cutter:
         return manifest
 
     def _tile(self, tile: _Tile, place: catalogue.Folder) -> None:
-        labels = _labels(self.target, tile.grid, self.areas[tile.scene])
-        if not self._enough(labels):
+        mask, content = _marked(self.target, tile.grid, self.areas[tile.scene])
+        if not self._enough(mask):
             self.dropped["labels"] += 1
             return
         pixels, valid = _pixels(self.opened[tile.scene], tile)
-        there = valid.all(axis=0)
+        there = self.target.there(valid)
         holes = 1 - there.mean()
         if holes > self.config.max_nodata / 100 or (holes > 0 and self.driver != "GTiff"):
             self.dropped["nodata"] += 1
             return
         parts = [
             (k, mine)
-            for k, mine in self.shares.parts(tile.scene, tile.grid, np.where(there, labels, 0).astype(labels.dtype))
+            for k, mine in self.shares.parts(tile.scene, tile.grid, np.where(there, mask, 0).astype(mask.dtype))
             if self._enough(mine)
         ]
         if not parts:
             self.dropped["labels"] += 1
         for k, mine in parts:
-            self._chip(tile, place, pixels, there, mine, k)
+            self._chip(tile, place, pixels, valid, mine, content, k)
 
-    def _enough(self, labels: np.ndarray) -> bool:
-        found = self._found(labels)
-        features = found[1:] if self.config.unlabelled == "background" else found
+    def _enough(self, mask: np.ndarray) -> bool:
+        found = self._found(mask)
+        features = found[1:] if self.target.background else found
         return found.sum() > 0 and (
-            not self.config.only_with_labels or (features.sum() > 0 and found.sum() >= self.config.min_labelled / 100 * labels.size)
+            not self.config.only_with_labels or (features.sum() > 0 and found.sum() >= self.config.min_labelled / 100 * mask.size)
         )
 
-    def _found(self, labels: np.ndarray) -> np.ndarray:
-        return np.bincount(labels.ravel(), minlength=len(self.target.classes) + 1)[1:]
+    def _found(self, mask: np.ndarray) -> np.ndarray:
+        return np.bincount(mask.ravel(), minlength=len(self.target.classes) + 1)[1:]
 
-    def _chip(self, tile: _Tile, place: catalogue.Folder, pixels, there, labels, which: int) -> None:
+    def _chip(self, tile: _Tile, place: catalogue.Folder, pixels, valid, mask, content, which: int) -> None:
         image, label = f"images/{self.index:09d}{self.suffix}", f"labels/{self.index:09d}.tif"
-        write_small(place.new(image), pixels, tile.grid, there, self.driver, [b.name for b in self.opened[0].bands])
-        write_small(place.new(label), labels[None], tile.grid)
-        for sketch, plane in zip(self.sketches, pixels):
-            sketch.update(plane[there])
-        found = self._found(labels)
+        there, nodata = self.target.there(valid), self.target.nodata
+        kept = valid if nodata is not None else there
+        write_small(place.new(image), pixels, tile.grid, kept, self.driver, [b.name for b in self.opened[0].bands], nodata)
+        write_small(place.new(label), self.target.label(content, mask)[None], tile.grid, nodata=nodata)
+        for sketch, plane, ok in zip(self.sketches, pixels, np.broadcast_to(kept, pixels.shape)):
+            sketch.update(plane[ok])
+        found = self._found(mask)
         self.chips.append(Chip(
             image, label, SPLITS[which], self.first_source + tile.scene, tile.rotation, date_in(self.scenes[tile.scene]), round(float(1 - there.mean()), 4),
-            tuple(round(float(n) / labels.size, 4) for n in found), None, tuple(tile.grid.corners),
+            tuple(round(float(n) / mask.size, 4) for n in found), None, tuple(tile.grid.corners),
         ))  # fmt: skip
         self.counts.append(found)
         self.places.append((tile.scene, tile.window.row, tile.window.col))
@@ -193,7 +199,7 @@ class _Cutter:
         counts = []
         for chip in self.old.chips:
             self.progress(1, "")
-            counts.append(self._found(self.existing.label(chip)))
+            counts.append(self._found(self.target.mask_of(self.existing, chip)))
             for sketch, plane, ok in zip(self.sketches, *self.existing.image(chip)):
                 sketch.update(plane[ok])
         return np.array(counts)
@@ -201,12 +207,14 @@ class _Cutter:
     def _manifest(self) -> Manifest:
         opened, config = self.opened, self.config
         sources = tuple(
-            {"name": os.path.basename(path), "hash": catalogue.fingerprint(path), "crs": s.grid.crs, "epsg": catalogue.epsg(s.grid)}
+            {
+                "name": os.path.basename(path), "hash": catalogue.fingerprint(path), "crs": s.grid.crs, "epsg": catalogue.epsg(s.grid),
+                **self.target.source(s),
+            }
             for path, s in zip(self.scenes, opened)
-        )
+        )  # fmt: skip
         made = Manifest(
-            task="segmentation", bands=tuple({"name": b.name, "unit": b.unit, "dtype": b.dtype, "nodata": _plain(b.nodata)} for b in opened[0].bands),
-            classes=self.target.classes, tile_size=config.tile_size, chips=tuple(self.chips), stride=config.stride, pixel_size=opened[0].grid.pixel_size,
+            **self.target.told(opened), tile_size=config.tile_size, chips=tuple(self.chips), stride=config.stride, pixel_size=opened[0].grid.pixel_size,
             pixel_size_m=opened[0].grid.pixel_size_m, image_format=config.image_format, sources=sources, settings=config.to_json(), seed=config.seed,
             statistics=tuple(_statistics(s) for s in self.sketches),
         )  # fmt: skip
@@ -225,9 +233,10 @@ def _statistics(sketch: Sketch) -> dict:
     return {"min": sketch.low, "max": sketch.high, "mean": sketch.mean, "std": sketch.std, **{f"p{p}": float(v) for p, v in percentiles}}
 
 
-def _labels(target, grid: Grid, area: Optional[Area]) -> np.ndarray:
-    labels = target.read(grid)
-    return labels if area is None else np.where(area.on(grid), labels, 0).astype(labels.dtype)
+def _marked(target: targets.Target, grid: Grid, area: Optional[Area]) -> tuple:
+    """The target's mask, inside the area of interest, and its content."""
+    mask, content = target.read(grid)
+    return (mask if area is None else np.where(area.on(grid), mask, 0).astype(mask.dtype)), content
 
 
 def _starts(length: int, config: ChipsConfig) -> list[int]:
@@ -253,7 +262,7 @@ def _tiles(scene: int, grid: Grid, config: ChipsConfig) -> Iterator[_Tile]:
                 yield _Tile(scene, grid.part(window).rotated(angle) if angle else grid.part(window), window, angle)
 
 
-def _pixels(scene: Stack, tile: _Tile) -> tuple[np.ndarray, np.ndarray]:
+def _pixels(scene, tile: _Tile) -> tuple[np.ndarray, np.ndarray]:
     """A tile's pixels; where it hangs over the raster's border there is nodata."""
     if tile.rotation:
         return scene.read_on(tile.grid)
@@ -263,7 +272,7 @@ def _pixels(scene: Stack, tile: _Tile) -> tuple[np.ndarray, np.ndarray]:
     return np.pad(pixels, pad), np.pad(valid, pad)
 
 
-def _alike(opened: list[Stack], existing: Optional[ChipSet], config: ChipsConfig) -> None:
+def _alike(opened: list, existing: Optional[ChipSet], config: ChipsConfig) -> None:
     names = [len(s.bands) for s in opened] + ([len(existing.manifest.bands)] if existing else [])
     if len(set(names)) > 1:
         raise GridMismatchError(
@@ -290,7 +299,7 @@ def _alike(opened: list[Stack], existing: Optional[ChipSet], config: ChipsConfig
                 )
 
 
-def _doubts(opened: list[Stack], scenes: Sequence[str], existing: Optional[ChipSet]) -> list[str]:
+def _doubts(opened: list, scenes: Sequence[str], existing: Optional[ChipSet]) -> list[str]:
     """Warnings: bands that call themselves masks, or that differ and should mean the same."""
     first = [(b["name"], b["dtype"]) for b in existing.manifest.bands] if existing else [(b.name, b.dtype) for b in opened[0].bands]
     lines = [line for scene in opened for line in scene.doubts()]
@@ -310,7 +319,3 @@ def date_in(path: str) -> str:
     """An ISO date out of a file name (20200831, 2020-08-31, 2020_08_31), or ""."""
     found = re.search(r"(?<!\d)(19[7-9]\d|20[0-4]\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)", os.path.basename(path))
     return "-".join(found.groups()) if found else ""
-
-
-def _plain(number) -> Optional[float]:
-    return None if number is None or not np.isfinite(number) else float(number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Optional
 
@@ -96,7 +97,7 @@ class Grid:
             return np.repeat(line[:, None], window.width, axis=1)
         rows, cols = _samples(window.row, window.height, self.height), _samples(window.col, window.width, self.width)
         col, row = np.meshgrid(cols, rows)
-        to_plane = _equal_area(self)
+        to_plane = equal_area(self)
         xy = []
         for dc, dr in ((-0.5, -0.5), (0.5, -0.5), (0.5, 0.5), (-0.5, 0.5)):
             x, y = self.to_map(col + 0.5 + dc, row + 0.5 + dr)
@@ -157,7 +158,32 @@ def same_crs(a: str, b: str) -> bool:
     return a == b or bool(a and b and spatial_reference(a).IsSame(spatial_reference(b)))
 
 
-def _equal_area(grid: Grid) -> osr.CoordinateTransformation:
+def horizontal(crs: str) -> str:
+    """A CRS (WKT) without its vertical part."""
+    if not crs:
+        return crs
+    reference = spatial_reference(crs)
+    if not reference.IsCompound():
+        return crs
+    plain = reference.Clone()
+    plain.StripVertical()
+    return plain.ExportToWkt()
+
+
+def with_vertical(crs: str, base: str) -> str:
+    """The horizontal part of one CRS with the vertical part of another, both WKT: heights are the base's wherever they lie."""
+    plain = horizontal(crs)
+    if not plain or not base or not spatial_reference(base).IsCompound():
+        return plain
+    vertical, made, reference = osr.SpatialReference(), osr.SpatialReference(), spatial_reference(plain)
+    parts = json.loads(spatial_reference(base).ExportToPROJJSON()).get("components", [])
+    if len(parts) < 2 or vertical.SetFromUserInput(json.dumps(parts[1])):
+        return plain
+    made.SetCompoundCS(f"{reference.GetName()} + {vertical.GetName()}", reference, vertical)
+    return made.ExportToWkt()
+
+
+def equal_area(grid: Grid) -> osr.CoordinateTransformation:
     source, plane = spatial_reference(grid.crs), osr.SpatialReference()
     geographic = source.CloneGeogCS()
     geographic.SetAxisMappingStrategy(osr.OAMS_TRADITIONAL_GIS_ORDER)

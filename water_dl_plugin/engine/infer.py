@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Callable, Optional
@@ -32,6 +32,9 @@ def predict(source, model, config: InferConfig, progress: Progress = silent, are
     `source` has `.grid` and `.read(window) -> pixels, valid` (a `raster.Stack`); `model` is an `OnnxModel` or anything with `.info`,
     `.channels`, `.dtype` and a call on batches; `area(window) -> bool (rows, cols)` limits where results are wanted.
     Yields `(window, values (channels, rows, cols), holds (rows, cols))` that cover the raster once, without overlap.
+
+    A model that tells its margin (how far a pixel of it sees) gives the same numbers whatever the windows: they begin at multiples of what
+    its layers pool, and their margins do not count.
     """
     grid, size = source.grid, window_size(model, config, source.grid)
     overlap = config.overlap if config.overlap < size else -1
@@ -44,13 +47,14 @@ def predict(source, model, config: InferConfig, progress: Progress = silent, are
     weights = windows.ramp(size, overlap, model.info.margin)
     if crop:
         weights = windows.ramp(size, size)  # a tent: who has a pixel nearest to its centre weighs most
-    rows = windows.grid_rows(grid.width, grid.height, size, overlap)
+    margin = model.info.margin
+    rows = windows.grid_rows(grid.width, grid.height, size, overlap, model.info.multiple if margin else 0)
     swaths, together = _swaths(grid.width, size, model.channels), batch_size(model, config)
     total, done = len(swaths) * len(rows), 0
     for columns in swaths:
         blend = Blend(model.channels, columns, size + TILE, weights, model.dtype if model.dtype == np.float64 else np.float32, crop)
         for i, row in enumerate(rows):
-            row = [w for w in row if w.col < columns[1] and w.col + size > columns[0]]
+            row = [w for w in row if w.col + margin < columns[1] and w.col + size - margin > columns[0]]
             # closed here, also after Cancel or an error: the caller closes the source next, and nobody may be reading it then
             with closing(read_ahead(lambda window: _read(source, model, config, area, window), row, 2 * together)) as reads:
                 for batch in _batches(((w, r) for w, r in reads if r is not None), together):
@@ -71,7 +75,8 @@ def _read(source, model, config: InferConfig, area, window: Window):
     """A window as the network wants it `(bands, size, size)` and which of its pixels are wanted; None if none is."""
     inside = window.inside(source.grid.width, source.grid.height)
     pixels, valid = source.read(inside)
-    wanted = valid.any(axis=0) if config.nodata == "all" else valid.all(axis=0)
+    base = model.info.nodata == "base"
+    wanted = valid[0].copy() if base else valid.any(axis=0) if config.nodata == "all" else valid.all(axis=0)
     if area is not None and wanted.any():
         wanted &= area(inside)
     if not wanted.any():
@@ -79,16 +84,20 @@ def _read(source, model, config: InferConfig, area, window: Window):
     top, left = inside.row - window.row, inside.col - window.col
     pad = ((top, window.height - inside.height - top), (left, window.width - inside.width - left))
     numbers = model.info.normalisation.apply(pixels, valid, model.dtype if model.dtype == np.float64 else np.float32)
-    return reflect(numbers, pad), np.pad(wanted, pad)
+    return reflect(numbers, pad, model.info.normalisation.elevations), np.pad(wanted, pad)
 
 
-def reflect(numbers: np.ndarray, pad) -> np.ndarray:
-    """Mirror `(bands, rows, cols)` at its borders, as often as needed, also where there is one row or column only."""
+def reflect(numbers: np.ndarray, pad, odd: Sequence[int] = ()) -> np.ndarray:
+    """Mirror `(bands, rows, cols)` at its borders, as often as needed, also where there is one row or column only. The bands numbered in
+    `odd`, elevations, are mirrored upside down as well: a slope goes on as a slope, and does not become a ridge."""
     for axis, width in ((1, pad[0]), (2, pad[1])):
         if width == (0, 0):
             continue  # np.pad would copy
-        mode = "reflect" if numbers.shape[axis] > 1 else "edge"
-        numbers = np.pad(numbers, [width if k == axis else (0, 0) for k in range(3)], mode=mode)
+        widths, mode = [width if k == axis else (0, 0) for k in range(3)], "reflect" if numbers.shape[axis] > 1 else "edge"
+        mirrored = np.pad(numbers, widths, mode=mode)
+        if odd and mode == "reflect":
+            mirrored[list(odd)] = np.pad(numbers[list(odd)], widths, mode=mode, reflect_type="odd")
+        numbers = mirrored
     return numbers
 
 
@@ -102,7 +111,8 @@ def _run(model, batch: np.ndarray, flips: bool) -> np.ndarray:
 
 def window_size(model, config: InferConfig, grid) -> int:
     """Side of the windows in px: the model's fixed one, the chosen one, or twice the chips it was trained on (more context, less
-    overlap), but not larger than the raster asks for; always a multiple of what the network needs."""
+    overlap; ten margins, if that is more, so that most of a window counts), but not larger than the raster asks for; always a multiple of
+    what the network needs."""
     fixed = getattr(model, "tile", None)
     if fixed:
         if config.window not in (0, fixed):
@@ -111,7 +121,7 @@ def window_size(model, config: InferConfig, grid) -> int:
     multiple = model.info.multiple
     size = config.window
     if not size:
-        size = min(max(2 * model.info.chip_size, 256), 1024)
+        size = min(max(2 * model.info.chip_size, 10 * model.info.margin, 256), 1024)
         size = min(size, max(grid.width, grid.height) + 2 * (config.overlap // 2) + multiple - 1)
         size = max(size, 2 * config.overlap)
     return -(-size // multiple) * multiple

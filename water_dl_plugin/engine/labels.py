@@ -211,7 +211,7 @@ def _finished(labels: np.ndarray, background: bool) -> np.ndarray:
 def open_labels(source: str, field: str = "", buffer: float = 0.0):
     """`VectorLabels` or `RasterLabels`, whichever the source is. Raises `LabelError` when it is neither."""
     try:
-        return RasterLabels(source) if not _is_vector(source) else VectorLabels(source, field, buffer)
+        return RasterLabels(source) if not is_vector(source) else VectorLabels(source, field, buffer)
     except RasterError as error:
         raise LabelError(f"The labels can't be opened: {error.message}", "Choose a vector layer or a class raster.") from None
 
@@ -284,7 +284,8 @@ def moved_geometry(geometry, move) -> bool:
         gdal.PopErrorHandler()
 
 
-def _is_vector(source: str) -> bool:
+def is_vector(source: str) -> bool:
+    """Can the source (a path, or QGIS's `path|layername=...`) be opened as vector data?"""
     gdal.PushErrorHandler("CPLQuietErrorHandler")
     try:
         dataset = gdal.OpenEx(source.split("|")[0], gdal.OF_VECTOR | gdal.OF_READONLY)

@@ -24,8 +24,8 @@ SPLITS = ("train", "validation", "test")
 @dataclass(frozen=True)
 class Chip:
     """One chip. `image` and `label` are paths inside the folder; `split` one of `SPLITS`, or "" if none was made; `source` the number
-    of its scene in the manifest's `sources`; `rotation` in degrees, counter-clockwise; `nodata` and `shares` (of each class) among
-    its pixels, 0..1; `value` the target of a task with one number or class per chip; `corners` four (x, y) in map units of its source."""
+    of its scene in the manifest's `sources`; `rotation` in degrees, counter-clockwise; `nodata` and `shares` (of each class; of a task
+    without classes: of usable pixels) among its pixels, 0..1; `value` the target of a task with one number or class per chip; `corners` four (x, y) in map units of its source."""
 
     image: str
     label: Optional[str]
@@ -42,7 +42,10 @@ class Chip:
 @dataclass(frozen=True)
 class Manifest:
     """What `chips.json` says. `bands`: dicts name, unit, dtype; `classes` those of the map, class k is k + 1 in `labels/`; `codes`: the
-    label values if they are not 1, 2, ... (ArcGIS); `statistics` per band: min, max, mean, std; `crs` WKT per source."""
+    label values if they are not 1, 2, ... (ArcGIS); `statistics` per band: min, max, mean, std; `crs` WKT per source.
+
+    Task "regression": `labels/` hold numbers, there are no classes, each band has kind and resampling (`dem.predictors.Layer`), and
+    `target` tells the numbers' name, unit, factor (`Predictors.base_factor`) and vertical (how levels were matched: `dem.vertical.fit`)."""
 
     task: str
     bands: tuple
@@ -58,6 +61,7 @@ class Manifest:
     sources: tuple = ()
     settings: dict = field(default_factory=dict)
     seed: int = 0
+    target: dict = field(default_factory=dict)
 
     def to_json(self) -> dict:
         data = asdict(self)
@@ -70,7 +74,12 @@ def parse(data: Any) -> Manifest:
     if data["schema"] != SCHEMA:
         raise ValueError(f"schema {str(data['schema'])[:20]}, this version reads {SCHEMA}")
     bands = [
-        {**strict.mapping(b), "name": strict.text(b["name"]), "unit": strict.text(b.get("unit", ""))}
+        {
+            **strict.mapping(b),
+            "name": strict.text(b["name"]),
+            "unit": strict.text(b.get("unit", "")),
+            **{k: strict.text(b[k]) for k in ("kind", "resampling") if k in b},
+        }
         for b in strict.listing(data["bands"], 1000)
     ]
     if not bands:
@@ -87,7 +96,13 @@ def parse(data: Any) -> Manifest:
         image_format=strict.text(data.get("image_format", "TIFF")), statistics=tuple(map(strict.mapping, strict.listing(data.get("statistics", []), 1000))),
         sources=tuple({**strict.mapping(s), "name": strict.text(s["name"]), "crs": strict.text(s["crs"], 100_000)} for s in strict.listing(data.get("sources", []), 10**6)),
         settings=strict.mapping(data.get("settings", {})), seed=strict.whole(data.get("seed", 0), 0, 2**63),
+        target=_target(data.get("target", {})),
     )  # fmt: skip
+
+
+def _target(item: Any) -> dict:
+    told = {k: strict.text(v) for k, v in strict.mapping(item).items() if k in ("name", "unit", "vertical")}
+    return {**told, "factor": strict.number(item["factor"], 1e-3, 1e6)} if "factor" in item else told
 
 
 def _chip(item: Any) -> Chip:

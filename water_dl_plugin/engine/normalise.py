@@ -1,7 +1,8 @@
 """From a band's own numbers to those a network likes: schemes, fitted in one pass, applied the same in training and mapping.
 
 `val_out = (val_in - c) / (d - c)` for the linear schemes. The fit keeps a fixed-size histogram per band, never the pixels;
-nodata enters neither the fit nor the network (it is replaced by the band's median first).
+nodata enters neither the fit nor the network (it is replaced by the band's median first). Elevations have no range of their own: a window's
+are taken relative to its mean level, in metres, and what scale the terrain has is the network's affair.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from .dem.heights import fill_voids
 from .errors import ConfigError, ModelError
 from .settings import SCHEMES
 
@@ -22,6 +24,7 @@ _NUMBERS = {
 }  # fmt: skip
 
 
+_ELEVATION = {"elevation": True, "fill": 0.0}
 _LARGEST = float(np.finfo(np.float32).max)
 
 
@@ -99,6 +102,7 @@ class Normalisation:
     """A scheme and its numbers: one dict per band, with `fill`, the value that takes the place of nodata.
 
     `in_graph`: the network's own graph does it (so that a foreign program applies it, too); then `apply` only fills nodata.
+    Elevation bands have `elevation` instead of numbers.
     """
 
     scheme: str
@@ -109,10 +113,19 @@ class Normalisation:
     def linear(self) -> bool:
         return self.scheme in ("percentile", "minmax", "zscore", "none")
 
+    @property
+    def elevations(self) -> tuple[int, ...]:
+        """Numbers (from 0) of the elevation bands; the first one is the base."""
+        return tuple(i for i, numbers in enumerate(self.bands) if "elevation" in numbers)
+
     def apply(self, pixels: np.ndarray, valid: np.ndarray, dtype=np.float32) -> np.ndarray:
         """`(bands, rows, cols)` of any dtype -> float, nodata filled. `valid` has the same shape."""
         out = np.empty(pixels.shape, dtype)
+        heights = self._relative(pixels, valid) if self.elevations else {}
         for i, numbers in enumerate(self.bands):
+            if i in heights:
+                out[i] = heights[i]
+                continue
             plane = np.where(valid[i], pixels[i], numbers["fill"])
             out[i] = (
                 plane
@@ -120,6 +133,15 @@ class Normalisation:
                 else transform(self.scheme, numbers, plane.astype(np.float64 if dtype == np.float64 else np.float32))
             )
         return out
+
+    def _relative(self, pixels: np.ndarray, valid: np.ndarray) -> dict[int, np.ndarray]:
+        """Elevation bands without voids, relative to the mean level of the base (a whole number: nothing is rounded by taking it away)."""
+        base, *others = self.elevations
+        level = np.rint(pixels[base][valid[base]].mean(dtype=np.float64)) if valid[base].any() else 0.0
+        found = {base: fill_voids((pixels[base] - level).astype(np.float32), valid[base])}
+        for i in others:  # what another elevation model does not know is taken from the base
+            found[i] = np.where(valid[i], pixels[i] - level, found[base])
+        return found
 
     def to_json(self) -> dict:
         return {"scheme": self.scheme, "in_graph": self.in_graph, "bands": [dict(b) for b in self.bands]}
@@ -144,7 +166,9 @@ class Normalisation:
 
 
 def _clean(scheme: str, item: dict) -> dict:
-    numbers = {}
+    if item.get("elevation") is True:
+        return dict(_ELEVATION)
+    numbers: dict = {}
     for key in ("fill", *_NUMBERS[scheme]):
         numbers[key] = _number(key, item[key])
     if "low" in numbers and not numbers["high"] - numbers["low"] > 1e-30:
@@ -190,11 +214,12 @@ def equalize_table(numbers: dict) -> np.ndarray:
     return np.interp(middles, knots, np.linspace(0, 1, len(knots)))
 
 
-def fit(scheme: str, sketches: list[Sketch]) -> Normalisation:
-    """The numbers of a scheme from one sketch per band. Raises `ConfigError` for an unknown scheme or an empty band."""
+def fit(scheme: str, sketches: list[Sketch], elevations=()) -> Normalisation:
+    """The numbers of a scheme from one sketch per band, those numbered in `elevations` apart. Raises `ConfigError` for an unknown scheme or
+    an empty band."""
     if scheme not in SCHEMES:
         raise ConfigError(f"There is no normalisation {scheme!r}.", f"Choose one of: {', '.join(SCHEMES)}.")
-    return Normalisation(scheme, tuple(_fit_band(scheme, s) for s in sketches))
+    return Normalisation(scheme, tuple(dict(_ELEVATION) if i in elevations else _fit_band(scheme, s) for i, s in enumerate(sketches)))
 
 
 def _fit_band(scheme: str, sketch: Sketch) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any, Optional
@@ -12,6 +13,8 @@ from .errors import BandError, ConfigError, GridMismatchError
 
 IGNORED = (236, 238, 240)
 SEPARATOR = (255, 255, 255)
+SUN = (-0.5, 0.5, math.sqrt(0.5))  # of hillshades, unit vector to the light: from the north-west, 45 degrees high
+GENTLE = math.tan(math.radians(25))  # how steep the steeper slopes of a hillshade should look
 
 
 def rgb(colour: Any) -> tuple[int, int, int]:
@@ -82,3 +85,25 @@ def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, colours:
         raise GridMismatchError(f"Image, truth and prediction are {', '.join(map(str, shapes))} pixels.")
     gap = np.full((shapes[0][0], separator, 3), SEPARATOR, np.uint8)
     return np.concatenate([image, gap, colourise(truth, colours), gap, colourise(prediction, colours)], axis=1)
+
+
+def shades(rises: Sequence[tuple], separator: int = 6) -> tuple[np.ndarray, float]:
+    """Hillshades side by side, uint8 `(rows, cols, 3)`, and by how much heights were raised for it, the same for all.
+
+    `rises` are (dz_dx, dz_dy) as `dem.heights.gradient` gives; the first one, the reference, sets the exaggeration. NaN is hatched.
+    """
+    steep = np.hypot(*rises[0])
+    usual = float(np.nanpercentile(steep, 90)) if np.isfinite(steep).any() else 1.0
+    factor = float(np.clip(GENTLE / max(usual, 1e-6), 1, 20))
+    factor = float(f"{factor:.2g}")
+    pictures: list[np.ndarray] = []
+    for dz_dx, dz_dy in rises:
+        x, y = factor * dz_dx, factor * dz_dy
+        light = np.clip((SUN[2] - SUN[0] * x - SUN[1] * y) / np.sqrt(1 + x**2 + y**2), 0, 1)
+        there = np.isfinite(light)
+        picture = hatch(*light.shape)
+        picture[there] = np.round(35 + 220 * light[there])[:, None].astype(np.uint8)
+        if pictures:
+            pictures.append(np.full((len(light), separator, 3), 255, np.uint8))
+        pictures.append(picture)
+    return np.concatenate(pictures, axis=1), factor

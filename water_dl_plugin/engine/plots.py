@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Optional
 
 import numpy as np
@@ -21,10 +22,30 @@ COUNTS_UP_TO = 8  # classes: in a larger matrix the numbers of pixels don't fit
 WIDTH = 9.6  # inches: the text width of a report
 
 
-def curves(history: Sequence[dict], best_epoch: Optional[int] = None):
-    """Losses, agreement and learning rate per epoch.
+@dataclass(frozen=True)
+class Figures:
+    """What the right half of `curves` shows: its title, the columns (key, name, colour), and which of them the kept epoch is marked on."""
 
-    `history` holds one dict per epoch: `epoch`, and any of `stage`, `loss_train`, `loss_valid`, `accuracy`, `miou`, `dice`, `lr` (absent,
+    title: str
+    columns: tuple
+    marked: str
+    note: str
+
+
+AGREEMENT = Figures(
+    "Agreement", (("accuracy", "accuracy", FAINT), ("dice", "mean dice", ORANGE), ("miou", "mean IoU", BLUE)), "miou",
+    "kept: epoch {epoch:g}, mean IoU {value:.3f}",
+)  # fmt: skip
+ERRORS = Figures(
+    "Error", (("rmse_base", "RMSE of the interpolated base", FAINT), ("mae", "MAE", ORANGE), ("rmse", "RMSE", BLUE)), "rmse",
+    "kept: epoch {epoch:g}, RMSE {value:.3g}",
+)  # fmt: skip
+
+
+def curves(history: Sequence[dict], best_epoch: Optional[int] = None, figures: Figures = AGREEMENT):
+    """Losses, figures of the task and learning rate per epoch.
+
+    `history` holds one dict per epoch: `epoch`, and any of `stage`, `loss_train`, `loss_valid`, `lr` and the columns of `figures` (absent,
     None and NaN leave a gap). Borders between stages are dotted; the epoch that was kept is marked (None: highest `miou`).
     """
     figure = new_figure(3.7)
@@ -35,10 +56,10 @@ def curves(history: Sequence[dict], best_epoch: Optional[int] = None):
         agreement = _column(history, "miou")
         best_epoch = epochs[int(np.nanargmax(agreement))] if np.isfinite(agreement).any() else None
     _lines(left, epochs, history, [("loss_train", "training", FAINT), ("loss_valid", "validation", BLUE)])
-    _lines(right, epochs, history, [("accuracy", "accuracy", FAINT), ("dice", "mean dice", ORANGE), ("miou", "mean IoU", BLUE)])
+    _lines(right, epochs, history, figures.columns)
     _lines(rate, epochs, history, [("lr", "", SOFT)])
     dress(left, title="Loss")
-    dress(right, title="Agreement", x="epoch")
+    dress(right, title=figures.title, x="epoch")
     dress(rate, x="epoch")
     rate.set_title("Learning rate", loc="left", fontsize=9, color=SOFT)
     left.tick_params(labelbottom=False)
@@ -54,8 +75,8 @@ def curves(history: Sequence[dict], best_epoch: Optional[int] = None):
     _stage_names(left, history, epochs)
     if best_epoch is not None:
         _mark_best(left, epochs, _column(history, "loss_valid"), best_epoch, "")
-        _mark_best(right, epochs, _column(history, "miou"), best_epoch, "kept: epoch {epoch:g}, mean IoU {value:.3f}")
-    for axes, where, columns in ((left, {"loc": "lower right", "bbox_to_anchor": (1.02, 0.98)}, 2), (right, {"loc": "lower right"}, 1)):
+        _mark_best(right, epochs, _column(history, figures.marked), best_epoch, figures.note)
+    for axes, where, columns in ((left, {"loc": "lower right", "bbox_to_anchor": (1.02, 0.98)}, 2), (right, {"loc": "best"}, 1)):
         if axes.lines:
             axes.legend(**where, ncol=columns, frameon=False, fontsize=9, labelcolor=INK, handlelength=1.4, columnspacing=1.2)
     return figure

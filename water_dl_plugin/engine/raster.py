@@ -29,6 +29,7 @@ __all__ = [
     "Raster",
     "Stack",
     "Writer",
+    "aligned",
     "overlap",
     "parse_bands",
     "same_crs",
@@ -196,6 +197,11 @@ class Raster:
         """The file's own metadata."""
         return dict(self._dataset.GetMetadata() or {})
 
+    @property
+    def discrete(self) -> bool:
+        """Does the file say that the first band's values are classes: by names of them, or a colour table?"""
+        return bool(self.categories()) or self._bands[0].GetColorTable() is not None
+
     def categories(self) -> list[str]:
         """Names of the values 0, 1, ... of the first band; empty if it has none."""
         return list(self._bands[0].GetCategoryNames() or [])
@@ -213,6 +219,22 @@ class Raster:
 _UNREACHED = -1.7e308
 
 
+def aligned(raster: Raster, grid: Grid, over: str) -> bool:
+    """True if the raster has the grid's pixels, False if it must be warped. Raises `GridMismatchError` where it can't be, or lies elsewhere;
+    `over` says whose grid it is."""
+    same = grid.same_pixels(raster.grid)
+    if not same:
+        raster.fits(grid)
+        if not (grid.georeferenced and raster.grid.georeferenced):
+            raise GridMismatchError(
+                f"{raster.path} has another size than {over}, and they are not georeferenced.",
+                "Georeference them first, or choose rasters of the same size.",
+            )
+    if not overlap(grid, raster.grid):
+        raise GridMismatchError(f"{raster.path} does not lie over {over}.", "Choose rasters of the same place, and check their CRS.")
+    return same
+
+
 class Stack:
     """Several rasters as one, on the first one's grid; the others are warped window by window where they differ."""
 
@@ -228,19 +250,7 @@ class Stack:
         self.bands = [[b for m in self._members for b in m.bands][i] for i in self._chosen]
         self.dtype = np.result_type(*[m.dtype for m in self._members])
         self.alphas = [os.path.basename(m.path) for m in self._members if m.has_alpha]
-        self._aligned = [self.grid.same_pixels(m.grid) for m in self._members]
-        for member, same in zip(self._members, self._aligned):
-            if not same:
-                member.fits(self.grid)
-                if not (self.grid.georeferenced and member.grid.georeferenced):
-                    raise GridMismatchError(
-                        f"{member.path} has another size than {self.path}, and they are not georeferenced.",
-                        "Georeference them first, or choose rasters of the same size.",
-                    )
-            if not overlap(self.grid, member.grid):
-                raise GridMismatchError(
-                    f"{member.path} does not lie over {self.path}.", "Choose rasters of the same place, and check their CRS."
-                )
+        self._aligned = [aligned(m, self.grid, self.path) for m in self._members]
 
     def doubts(self) -> list[str]:
         """Warnings: bands that say they are masks, as the near infrared of many programs does."""

@@ -58,12 +58,8 @@ def training_report(
             page.text("Each row: image, truth, prediction.")
             page.gallery(pictures)
     page.heading("How it was made")
-    if history:
-        keys = list(dict.fromkeys(key for row in history for key in row))
-        page.details_table(
-            "Every epoch", [HEADERS.get(key, key) for key in keys], [[_epoch_cell(key, row.get(key)) for key in keys] for row in history]
-        )
-    _how(page, settings, versions)
+    epoch_table(page, history)
+    how(page, settings, versions)
     page.write(path)
 
 
@@ -130,7 +126,7 @@ def assessment_report(
         caption = "Points above the diagonal: the class is more frequent than the probability says; below: less."
         page.figure(plots.reliability_plot(curve), caption)
     page.heading("How it was made")
-    _how(page, settings, versions)
+    how(page, settings, versions)
     page.write(path)
 
 
@@ -158,7 +154,16 @@ def _agreement(page: Report, matrix: np.ndarray, names, colours, figures: dict, 
     page.figure(plots.confusion_plot(matrix, names), "Rows sum to 100%." + (" Small: pixels." if len(matrix) <= plots.COUNTS_UP_TO else ""))
 
 
-def _how(page: Report, settings: Optional[dict], versions: Optional[dict]) -> None:
+def epoch_table(page: Report, history: Sequence[dict], headers: dict = HEADERS) -> None:
+    """Every epoch's figures, folded away."""
+    if history:
+        keys = list(dict.fromkeys(key for row in history for key in row))
+        rows = [[_epoch_cell(key, row.get(key)) for key in keys] for row in history]
+        page.details_table("Every epoch", [headers.get(key, key) for key in keys], rows)
+
+
+def how(page: Report, settings: Optional[dict], versions: Optional[dict]) -> None:
+    """Settings and versions, folded away."""
     if settings:
         page.details("Settings", json_text(settings))
     if versions:

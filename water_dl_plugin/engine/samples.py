@@ -82,13 +82,21 @@ class Samples:
         image = normalisation.apply(pixels, valid)
         if config is None:
             return image, target
-        return augment(image, target, np.random.default_rng([config.seed, _CHANGE, epoch, position]), config, self.task.spatial)
+        return augment(
+            image,
+            target,
+            np.random.default_rng([config.seed, _CHANGE, epoch, position]),
+            config,
+            self.task.spatial,
+            normalisation.elevations,
+        )
 
 
-def augment(image: np.ndarray, target: np.ndarray, rng: np.random.Generator, config: TrainConfig, spatial: bool = True):
+def augment(image: np.ndarray, target: np.ndarray, rng: np.random.Generator, config: TrainConfig, spatial: bool = True, fixed=()):
     """A changed copy of a normalised image `(bands, rows, cols)`; a spatial target `(..., rows, cols)` is flipped and turned with it.
 
-    `brightness` scales and shifts each band, `noise` adds to it; both in normalised units (shares of the band's range).
+    `brightness` scales and shifts each band, `noise` adds to it; both in normalised units (shares of the band's range). Bands numbered
+    in `fixed` (elevations: the target depends on their very heights) keep their values.
     """
     if config.flips:
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
@@ -98,9 +106,11 @@ def augment(image: np.ndarray, target: np.ndarray, rng: np.random.Generator, con
             target = np.rot90(target, turns, axes=(-2, -1))
             target = target[..., ::-1] if flip else target
     image = np.array(image, np.float32, order="C")
+    kept = image[list(fixed)]
     if config.brightness:
         change = rng.uniform(-config.brightness, config.brightness, (2, len(image), 1, 1)).astype(np.float32)
         image = image * (1 + change[0]) + change[1]
     if config.noise:
         image += config.noise * rng.standard_normal(image.shape, dtype=np.float32)
+    image[list(fixed)] = kept
     return image, np.array(target, order="C")  # (ascontiguousarray would make an array of one number out of a number)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Callable
+from typing import Callable, Optional
 
 import numpy as np
 
@@ -62,11 +62,13 @@ class Shares:
     """The split of the chips of some scenes: says which labels of a tile train, and which validate or test.
 
     `labels(scene, grid)` gives the labels on any grid; `grids` are the scenes'. With `blocks` and `source` each place of the map belongs to
-    one split for good, so a tile across a border gives a chip to either side, each with its own labels only. Raises `LabelError` when
-    there is no label at all.
+    one split for good, so a tile across a border gives a chip to either side, each with its own labels only. Raises `nowhere`, a
+    `LabelError`, when there is no label at all.
     """
 
-    def __init__(self, grids, labels: Callable, classes, config: ChipsConfig, progress: Progress = silent):
+    def __init__(
+        self, grids, labels: Callable, classes, config: ChipsConfig, progress: Progress = silent, nowhere: Optional[LabelError] = None
+    ):
         self.by, self._grids, self._seed = config.split, grids, config.seed
         self._wanted = (config.validation_share, config.test_share)
         self._sizes = [config.block_size or max(-(-max(g.width, g.height) // 8), 64) for g in grids]
@@ -85,7 +87,9 @@ class Shares:
             first += len(here)
         labelled = np.concatenate(counts)
         if labelled.sum() == 0:
-            raise LabelError("No labelled pixel lies on the raster.", "Check the labels' place, CRS, class field and the area of interest.")
+            raise nowhere or LabelError(
+                "No labelled pixel lies on the raster.", "Check the labels' place, CRS, class field and the area of interest."
+            )
         absent = [c.name for c, n in zip(classes, labelled.sum(axis=0)) if n == 0]
         if absent:
             progress(1, f"Warning: there is no label of class {', '.join(absent)} on these scenes.")

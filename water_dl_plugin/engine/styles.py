@@ -35,6 +35,49 @@ def for_probability(raster: str) -> None:
         shutil.copyfile(os.path.join(FOLDER, "probability.qml"), beside(raster))
 
 
+def for_heights(raster: str, zfactor: float) -> None:
+    """`NAME.qml` beside an elevation model: relief shaded from several sides. `zfactor`: map units that one unit of height is long."""
+    _fill(raster, "heights.qml", {"zfactor": f"{zfactor:.6g}"})
+
+
+def for_expected_error(raster: str, limit: float, unit: str) -> None:
+    """`NAME.qml` beside a raster of expected errors: white at 0, brown from `limit` on."""
+    limit = float(f"{limit:.2g}") or 1.0
+    _fill(raster, "expected_error.qml", {"unit": escape(unit), **{str(k): f"{k / 4 * limit:g}" for k in range(5)}})
+
+
+def for_height_errors(raster: str, limit: float) -> None:
+    """`NAME.qml` beside a raster of height errors: blue where too low, white at 0, red where too high, full from `limit` on."""
+    limit = float(f"{limit:.2g}") or 1.0
+    shares = (-1, -0.5, -0.2, 0, 0.2, 0.5, 1)
+    _fill(raster, "height_errors.qml", {str(k): f"{share * limit:g}" for k, share in enumerate(shares)})
+
+
+def for_water_depth(raster: str, deepest: float, unit: str) -> None:
+    """`NAME.qml` beside a raster of water depths: nothing where dry, darker blue the deeper, down to `deepest`."""
+    shares = (0, 0.001, 0.25, 0.5, 0.75, 1)
+    _fill(raster, "water_depth.qml", {"unit": escape(unit), **{str(k): f"{share * deepest:.3g}" for k, share in enumerate(shares)}})
+
+
+def for_above_drainage(raster: str, stage: float, unit: str) -> None:
+    """`NAME.qml` beside a raster of heights above the nearest drainage: blue up to `stage`, then green, yellow and brown."""
+    shares = (0, 1, 1.5, 3, 6, 12)
+    _fill(raster, "above_drainage.qml", {"unit": escape(unit), **{str(k): f"{share * stage:.3g}" for k, share in enumerate(shares)}})
+
+
+def _fill(raster: str, template: str, values: dict) -> None:
+    """A template with its values as the style of a raster, unless someone else made one."""
+    if os.path.exists(beside(raster)):
+        with open(beside(raster), encoding="utf-8", errors="replace") as file:
+            if _MARK not in file.read():
+                return
+    with open(os.path.join(FOLDER, template), encoding="utf-8") as file:
+        text = file.read()
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
+    write_bytes(beside(raster), text.encode("utf-8"))
+
+
 _BLUES = ((190, 229, 240), (31, 120, 180), (8, 29, 88))  # small, middle and large lakes
 _SYMBOL = """<symbol type="fill" name="{place}" alpha="1" clip_to_extent="1" force_rhr="0"><layer class="SimpleFill" pass="0" enabled="1" locked="0">
 <Option type="Map"><Option type="QString" name="color" value="{colour},255"/><Option type="QString" name="style" value="solid"/>

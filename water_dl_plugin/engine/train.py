@@ -11,7 +11,7 @@ import re
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Optional
+from typing import Callable, Optional
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from .errors import Cancelled, ChipsError, ConfigError, OutputError, TrainingErr
 from .progress import Progress, silent
 from .raster import writable
 from .samples import Samples
-from .settings import TrainConfig
+from .settings import LOSSES, TrainConfig
 from .trainer import Run, Trainer, clock, versions
 
 __all__ = ["Run", "Stage", "clock", "decay", "stages", "train", "versions"]
@@ -62,13 +62,16 @@ def stages(config: TrainConfig) -> list[Stage]:
     return result
 
 
-def train(folder: str, output: str, config: TrainConfig, progress: Progress = silent, report: str = "") -> Run:
+def train(
+    folder: str, output: str, config: TrainConfig, progress: Progress = silent, report: str = "", watch: Optional[Callable[[dict], None]] = None
+) -> Run:  # fmt: skip
     """Train a network (or a baseline, see `nets.trainer`) on a chips folder and write the model file `output` (.onnx), its weights beside it and, if named, the report.
 
     A state is kept beside `output` after each epoch; the same call after a kill goes on from there to the same result. `progress` is
     called at least once per batch; when it raises `Cancelled`, the best model so far is written first if `config.keep_best`.
+    `watch` is given the figures of each epoch of a network; what it raises (a search that gives up on a trial) ends the run at once.
     """
-    plan = stages(config)
+    stages(config)  # a mistake in them shows before chips are read
     if os.path.splitext(output)[1].lower() != ".onnx":
         raise ConfigError(f"{output} is not a model file name.", "Let the name end in .onnx.")
     for path in filter(None, (output, report)):
@@ -84,12 +87,33 @@ def train(folder: str, output: str, config: TrainConfig, progress: Progress = si
         )
     manifest = chips.manifest
     task = tasks.make(manifest)
+    config = fitting(config, task)
+    if hasattr(task, "configure"):
+        task.configure(config)
+    plan = stages(config)
     learn, check = (Samples(chips, chips.split(s), task) for s in ("train", "validation"))
     if not len(learn):
         raise ChipsError("No chip is left for training.", "Export again with smaller shares for validation and test.")
     with _settings_of_torch(config) as device:
         trainer = nets.trainer(config.architecture) or _Trainer
-        return trainer(chips, task, learn, check, config, plan, output, report, device, progress).run()
+        return trainer(chips, task, learn, check, config, plan, output, report, device, progress, watch).run()
+
+
+def fitting(config: TrainConfig, task) -> TrainConfig:
+    """`config` with what is 'auto' settled by the task. Raises `ConfigError` for a network or a loss that is for other tasks."""
+    losses, needs = getattr(task, "losses", LOSSES), tuple(getattr(task, "arguments", {}))
+    name = getattr(task, "architecture", "unet") if config.architecture == "auto" else config.architecture
+    loss = losses[0] if config.loss == "auto" else config.loss
+    for need in {"elevations", *needs}:
+        if nets.takes(name, need) != (need in needs):
+            raise ConfigError(f"The network {name} is not for these chips.", "Set the network to auto.")
+    named = [loss] if not config.stages.strip() else [s.loss for s in stages(dataclasses.replace(config, loss=loss))]
+    wrong = [n for n in named if n not in losses]
+    if wrong:
+        raise ConfigError(f"The loss {wrong[0]} is not for these chips.", f"Choose one of: {', '.join(losses)}.")
+    if config.portable and "elevations" in needs:
+        raise ConfigError("Deepness and GeoDeep can't apply a model of elevations.", "Switch 'Also for Deepness and GeoDeep' off.")
+    return dataclasses.replace(config, architecture=name, loss=loss, learning_rate=config.learning_rate or nets.learning_rate(name))
 
 
 class _Trainer(Trainer):
@@ -101,7 +125,8 @@ class _Trainer(Trainer):
         self.monitor = config.monitor or (self.task.monitor if len(check) else "loss")
         self.epochs = sum(s.epochs for s in self.plan)
         torch.manual_seed(config.seed)
-        self.arguments = {"encoder": config.encoder} if nets.takes(config.architecture, "encoder") else {}
+        own = {name: getattr(config, name) for name in ("encoder", "depth", "width", "absolute") if nets.takes(config.architecture, name)}
+        self.arguments = {**own, **getattr(self.task, "arguments", {})}
         self.net = nets.build(config.architecture, len(chips.manifest.bands), self.task.channels, **self.arguments)
         self.normalisation = None
         if config.initial_weights:
@@ -117,7 +142,7 @@ class _Trainer(Trainer):
         if self.normalisation is not None and self.normalisation.scheme != config.normalisation:
             progress(0, f"Normalisation: {self.normalisation.scheme}, that of the model which it starts from.")
         self.normalisation = self.normalisation or normalise.fit(
-            config.normalisation, learn.sketches(lambda fraction, text: progress(0, text))
+            config.normalisation, learn.sketches(lambda fraction, text: progress(0, text)), self.arguments.get("elevations", ())
         )
         self.net.to(device, memory_format=torch.channels_last)
         # batch normalisation fails on a single number per channel, which a chip as small as the network's stride comes down to
@@ -164,6 +189,8 @@ class _Trainer(Trainer):
                     break
                 row = self._epoch(optimiser, stage, number, epoch, first)
                 improved = self._note(row)
+                if self.watch is not None:
+                    self.watch(row)
                 idle = 0 if improved else idle + 1
                 self._keep(optimiser, epoch + 1, improved)
             first += stage.epochs
@@ -314,6 +341,8 @@ class _Trainer(Trainer):
         """Write the model file, its weights and the report from the best epoch."""
         self.net.load_state_dict(self.best_state)
         self.exact = True  # the model file computes in float32, so its figures do
+        if hasattr(self.task, "calibrate"):
+            self.task.calibrate(self._evaluate()[0])
         evaluator, figures = self._evaluate()
         row = next(r for r in self.history if r["epoch"] == self.best["epoch"])
         normalisation = onnx_export.outside(self.normalisation, self.config.portable)

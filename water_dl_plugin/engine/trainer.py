@@ -58,6 +58,7 @@ class Trainer:
     report: str
     device: torch.device
     progress: Progress
+    watch: Optional[Callable[[dict], None]] = None
 
     def __post_init__(self):
         self.arguments: dict = {}

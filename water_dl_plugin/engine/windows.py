@@ -36,17 +36,27 @@ class Window:
         return self.width <= 0 or self.height <= 0
 
 
-def offsets(length: int, size: int, overlap: int) -> list[int]:
+def offsets(length: int, size: int, overlap: int, align: int = 0) -> list[int]:
     """First pixels of windows of `size` that cover `length` pixels and share `overlap`.
 
     The first window begins half an overlap outside, the last one ends half an overlap outside (it is shifted back, not
     cut), so the border of the raster has the same context as a seam; what lies outside is filled by reflection.
+
+    `align`: all begin at multiples of it, as a network that pools wants it whose result must not depend on where its windows lie. Then
+    they share at least `overlap`, and the last one hangs over. `size` must be a multiple of it, too.
     """
     if not 0 <= overlap < size:
         raise ConfigError(
             f"The overlap ({overlap} px) must be smaller than the window ({size} px).", "Choose an overlap of a quarter of the window."
         )
     edge = overlap // 2
+    if align:
+        first, step = -edge // align * align, (size - overlap) // align * align
+        if step <= 0:
+            raise ConfigError(
+                f"Windows of {size} px that share {overlap} px can't begin at multiples of {align} px.", "Choose larger windows."
+            )
+        return [first + k * step for k in range(1 + max(-(-(length + edge - size - first) // step), 0))]
     last = length + edge - size
     if last <= -edge:
         return [(length - size) // 2 if length < size else -edge]
@@ -54,10 +64,10 @@ def offsets(length: int, size: int, overlap: int) -> list[int]:
     return steps + [last]
 
 
-def grid_rows(width: int, height: int, size: int, overlap: int) -> list[list[Window]]:
+def grid_rows(width: int, height: int, size: int, overlap: int, align: int = 0) -> list[list[Window]]:
     """All windows over a raster, as rows from top to bottom, each from left to right."""
-    cols = offsets(width, size, overlap)
-    return [[Window(col, row, size, size) for col in cols] for row in offsets(height, size, overlap)]
+    cols = offsets(width, size, overlap, align)
+    return [[Window(col, row, size, size) for col in cols] for row in offsets(height, size, overlap, align)]
 
 
 def blocks(width: int, height: int, size: int) -> Iterator[Window]:

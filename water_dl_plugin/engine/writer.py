@@ -50,13 +50,14 @@ class Writer:
     Written to `PATH.partial` and renamed when the context ends well; after an error, a cancel or a kill there is no file
     at PATH (and an older one is as it was).
 
-    `categories` are the names of the values 0, 1, ...; `colours` maps value -> (r, g, b); `metadata` is text by key.
+    `categories` are the names of the values 0, 1, ...; `colours` maps value -> (r, g, b); `metadata` is text by key;
+    `unit` that of the values.
     """
 
     def __init__(
         self, path: str, grid: Grid, count: int, dtype, nodata=None, *, names: Sequence[str] = (), categories: Sequence[str] = (),
         colours: Optional[dict] = None, metadata: Optional[dict] = None, compression: str = "DEFLATE", description: str = "",
-        overviews: bool = True,
+        overviews: bool = True, unit: str = "",
     ):  # fmt: skip
         self.path, self.partial, self._dataset = str(path), f"{path}.partial", None
         if os.path.splitext(self.path)[1].lower() not in (".tif", ".tiff"):
@@ -79,12 +80,12 @@ class Writer:
                 )
                 if self._dataset is None:
                     raise RuntimeError(gdal.GetLastErrorMsg())
-                self._describe(nodata, names, categories, colours or {}, metadata or {}, description)
+                self._describe(nodata, names, categories, colours or {}, metadata or {}, description, unit)
         except BaseException:
             self._discard()
             raise
 
-    def _describe(self, nodata, names, categories, colours, metadata, description) -> None:
+    def _describe(self, nodata, names, categories, colours, metadata, description, unit) -> None:
         if self.grid.georeferenced:
             self._dataset.SetGeoTransform(self.grid.transform)
             self._dataset.SetProjection(self.grid.crs)
@@ -98,6 +99,8 @@ class Writer:
                 band.SetNoDataValue(float(nodata))
             if i < len(names):
                 band.SetDescription(names[i])
+            if unit:
+                band.SetUnitType(unit)
         band = self._dataset.GetRasterBand(1)
         if colours:
             table = gdal.ColorTable()
@@ -242,9 +245,13 @@ class _checked:
 
 
 def write_small(
-    path: str, pixels: np.ndarray, grid: Grid, valid: Optional[np.ndarray] = None, driver: str = "GTiff", names: Sequence[str] = ()
-) -> None:
-    """Write a chip `(bands, rows, cols)` in one go; `valid` (rows, cols) becomes its mask where it has holes (GeoTIFF only)."""
+    path: str, pixels: np.ndarray, grid: Grid, valid: Optional[np.ndarray] = None, driver: str = "GTiff", names: Sequence[str] = (),
+    nodata: Optional[float] = None,
+) -> None:  # fmt: skip
+    """Write a chip `(bands, rows, cols)` in one go; `valid` (rows, cols) becomes its mask where it has holes (GeoTIFF only). With `nodata`
+    that value is written there instead, and each band may have holes of its own: `valid` of the pixels' shape."""
+    if nodata is not None and valid is not None:
+        pixels, valid = np.where(valid, pixels, pixels.dtype.type(nodata)), None
     kind = gdal_array.NumericTypeCodeToGDALTypeCode(pixels.dtype.type)
     memory = gdal.GetDriverByName("MEM").Create("", grid.width, grid.height, len(pixels), kind, _signed(pixels.dtype))
     if grid.georeferenced:
@@ -252,6 +259,8 @@ def write_small(
         memory.SetProjection(grid.crs)
     for i, plane in enumerate(pixels):
         memory.GetRasterBand(i + 1).WriteArray(np.ascontiguousarray(plane))
+        if nodata is not None:
+            memory.GetRasterBand(i + 1).SetNoDataValue(nodata)
         if i < len(names):
             memory.GetRasterBand(i + 1).SetDescription(names[i])
     if valid is not None and not valid.all():

@@ -5,6 +5,7 @@ A new architecture is one file beside this one and one line in `ARCHITECTURES`. 
 - a constructor `(bands: int, channels: int, **arguments)`, every argument with a default and of a type that JSON has;
 - `forward(x: (N, bands, H, W)) -> logits (N, channels, H, W)` for any H, W >= 1, without a final activation;
 - `stride: int`, the window size in pixels whose multiples need no padding inside;
+- `learning_rate: float`, if another one than 0.0005 suits it;
 - `margin: int`, pixels at a window's edge that are worth discarding (0 where blending of windows is enough).
 """
 
@@ -20,7 +21,7 @@ from ..errors import ConfigError, PackageMissingError
 ENCODERS = ("resnet18", "resnet34", "resnet50")
 
 #: Name -> "module:Class" (a module of this package) or a callable.
-ARCHITECTURES: dict[str, Union[str, Callable]] = {"unet": ".unet:UNet", "linknet": ".linknet:LinkNet"}
+ARCHITECTURES: dict[str, Union[str, Callable]] = {"unet": ".unet:UNet", "linknet": ".linknet:LinkNet", "demunet": ".demunet:DemUNet"}
 
 #: What is no network but can be trained: name -> "module:Class" of its `trainer.Trainer`. `build` does not know them.
 TRAINERS: dict[str, str] = {"random_forest": "..baselines:ForestTrainer", "svm": "..baselines:MachinesTrainer"}
@@ -66,6 +67,11 @@ def build(name: str, bands: int, channels: int, **arguments):
 def takes(name: str, argument: str) -> bool:
     """Has this architecture that argument? (One may be built of something else than an encoder.)"""
     return name in ARCHITECTURES and argument in inspect.signature(_resolve(ARCHITECTURES[name])).parameters
+
+
+def learning_rate(name: str) -> float:
+    """The step size to begin with when the user names none: the architecture's attribute of that name, else what suits ResNet encoders."""
+    return getattr(_resolve(ARCHITECTURES[name]), "learning_rate", 5e-4) if name in ARCHITECTURES else 5e-4
 
 
 def trainer(name: str) -> Union[Callable, None]:

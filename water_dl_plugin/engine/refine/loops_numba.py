@@ -9,20 +9,10 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from numba import njit
 
+from ..jit import compiled
 
-def _compiled(**options):
-    def wrap(function):
-        try:
-            return njit(cache=True, nogil=True, **options)(function)
-        except RuntimeError:  # numba finds no folder to write its cache to
-            return njit(nogil=True, **options)(function)
-
-    return wrap
-
-
-_fast, _exact = _compiled(fastmath=True), _compiled()
+_fast, _exact = compiled(fastmath=True), compiled()
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 
 

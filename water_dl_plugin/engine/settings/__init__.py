@@ -2,10 +2,14 @@
 
 from .assessment import AssessConfig
 from .chips import ChipsConfig
+from .dem import AssessDemConfig
+from .downscale import DownscaleConfig
+from .flood import AssessFloodConfig, FloodConfig
 from .inference import DEVICES, InferConfig
 from .lakes import LakesConfig
 from .refine import RefineConfig
 from .training import LOSSES, SCHEMES, TrainConfig
+from .tune import TuneConfig
 from .vectorize import VectorizeConfig
 
 __all__ = [
@@ -13,10 +17,15 @@ __all__ = [
     "LOSSES",
     "SCHEMES",
     "AssessConfig",
+    "AssessDemConfig",
+    "AssessFloodConfig",
     "ChipsConfig",
+    "DownscaleConfig",
+    "FloodConfig",
     "InferConfig",
     "LakesConfig",
     "RefineConfig",
     "TrainConfig",
+    "TuneConfig",
     "VectorizeConfig",
 ]

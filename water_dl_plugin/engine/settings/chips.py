@@ -11,6 +11,13 @@ from ..config import Config, param
 class ChipsConfig(Config):
     """Settings of `exportchips`."""
 
+    target: str = param(
+        "classes",
+        "Target",
+        "What is to be learnt. 'classes': labels of classes on scenes. 'values': a fine elevation model from coarse ones; the fine one takes the "
+        "place of the labels, and its grid is that of the chips.",
+        choices=("classes", "values"),
+    )
     class_field: str = param(
         "",
         "Class field",
@@ -69,7 +76,7 @@ class ChipsConfig(Config):
     min_labelled: float = param(
         0.5,
         "Minimum labelled share",
-        "Tiles with a smaller share of labelled pixels are left out.",
+        "Tiles with a smaller share of labelled pixels (with values: of usable ones, where 20 is better) are left out.",
         unit="%",
         minimum=0,
         maximum=100,
@@ -99,6 +106,28 @@ class ChipsConfig(Config):
         "Lines and points are widened by this distance on each side; polygons are not.",
         unit="map units of the scene",
         minimum=0,
+        advanced=True,
+    )
+    resampling: str = param(
+        "",
+        "Resampling of further rasters",
+        "Only with values: how each further raster comes onto the target's grid, separated by commas, e.g. 'bilinear, nearest'; nearest makes "
+        "its numbers classes. Empty: nearest for rasters with named values or a colour table and for 8-bit bands of at most 32 different "
+        "values, else bilinear. Elevation models are interpolated by cubic convolution. What is finer than the target is averaged.",
+        advanced=True,
+    )
+    vertical: str = param(
+        "constant",
+        "Vertical offset",
+        "Only with values: how each coarse elevation model is brought to the target's level before the two are compared, which takes away "
+        "the difference between two geoids or datums: by a constant, by a tilted plane (large areas), or not at all.",
+        choices=("constant", "plane", "none"),
+        advanced=True,
+    )
+    level_water: bool = param(
+        True,
+        "Leave out level areas",
+        "Only with values: squares of 5 x 5 pixels in which the target has one height are taken for water and not learnt from.",
         advanced=True,
     )
     image_format: str = param(

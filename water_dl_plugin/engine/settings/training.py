@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Optional
 
 from ..config import Config, param
 from ..nets import ARCHITECTURES, ENCODERS, TRAINERS
 from .inference import DEVICES
 
 SCHEMES = ("percentile", "percentile_clipped", "minmax", "zscore", "dynamic_world", "dynamic_world_nolog", "equalize", "none")
-LOSSES = ("bce_dice", "lovasz", "cross_entropy", "focal")
+LOSSES = ("bce_dice", "lovasz", "cross_entropy", "focal", "rmse", "mae")
 
 
 @dataclass(frozen=True)
@@ -17,22 +18,31 @@ class TrainConfig(Config):
     """Settings of `trainmodel`."""
 
     architecture: str = param(
-        "unet",
+        "auto",
         "Network",
-        "'unet' draws fine outlines; 'linknet' is smaller and quicker. 'random_forest' and 'svm' know a pixel's bands and not its neighbours: quick baselines, for which most settings below (epochs, batch size, loss, encoder ...) are not used.",
-        choices=(*ARCHITECTURES, *TRAINERS),
+        "'auto': unet for classes, demunet for elevations. 'unet' draws fine outlines; 'linknet' is smaller and quicker. 'demunet' makes elevation models finer. 'random_forest' and 'svm' know a pixel's bands and not its neighbours: quick baselines, for which most settings below (epochs, batch size, loss, encoder ...) are not used.",
+        choices=("auto", *ARCHITECTURES, *TRAINERS),
     )
     encoder: str = param(
-        "resnet18", "Encoder", "resnet18 suits a laptop; resnet34 and resnet50 want a GPU or patience.", choices=tuple(ENCODERS)
+        "resnet18",
+        "Encoder",
+        "unet and linknet: resnet18 suits a laptop; resnet34 and resnet50 want a GPU or patience.",
+        choices=tuple(ENCODERS),
     )
     epochs: int = param(30, "Epochs", "How often all training chips are seen. Not used when stages are given.", minimum=1, maximum=10000)
     batch_size: int = param(8, "Batch size", "Chips per step. Halve it when memory runs out.", unit="chips", minimum=1, maximum=512)
-    learning_rate: float = param(5e-4, "Learning rate", "Step size at the start. Not used when stages are given.", minimum=1e-7, maximum=1)
+    learning_rate: Optional[float] = param(
+        None,
+        "Learning rate",
+        "Step size at the start. Empty: the network's own, 0.003 for demunet and 0.0005 for the others. Not used when stages are given.",
+        minimum=1e-7,
+        maximum=1,
+    )
     loss: str = param(
-        "bce_dice",
+        "auto",
         "Loss",
-        "What is made small: 0.5 * cross entropy + Dice (the default), Lovasz (aims at IoU, for a second stage), cross entropy, focal. Not used when stages are given.",
-        choices=LOSSES,
+        "What is made small. 'auto': bce_dice for classes, rmse for elevations. Classes: 0.5 * cross entropy + Dice, Lovasz (aims at IoU, for a second stage), cross entropy, focal. Elevations: root mean square error, mean absolute error (less moved by outliers such as trees). Not used when stages are given.",
+        choices=("auto", *LOSSES),
     )
     normalisation: str = param(
         "percentile",
@@ -89,6 +99,37 @@ class TrainConfig(Config):
         "",
         "Monitored figure",
         "Figure on the validation chips that picks the best epoch, e.g. miou, dice, accuracy, loss. Empty: the task's own (miou for segmentation).",
+        advanced=True,
+    )
+    depth: int = param(
+        3,
+        "Depth",
+        "demunet: levels of the network below full resolution. Each doubles the context that a pixel sees.",
+        minimum=1,
+        maximum=5,
+        advanced=True,
+    )
+    width: int = param(
+        24,
+        "Width",
+        "demunet: channels at full resolution; each level below has twice as many.",
+        unit="channels",
+        minimum=4,
+        maximum=256,
+        advanced=True,
+    )
+    absolute: bool = param(
+        False,
+        "Elevation itself, not the residual",
+        "demunet: predict the elevation itself instead of what is to be added to the interpolated one. Mostly worse.",
+        advanced=True,
+    )
+    slope_weight: float = param(
+        0.5,
+        "Weight of the slope term",
+        "Elevations: so much of the mean error of the height differences between neighbouring pixels is added to the loss, which keeps edges and channels sharp. 0: without.",
+        minimum=0,
+        maximum=100,
         advanced=True,
     )
     pixels_per_class: int = param(

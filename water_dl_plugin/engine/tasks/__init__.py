@@ -11,6 +11,9 @@ A new task is one file beside this one and one line in `TASKS`. It is a class wi
 - `monitor`: the figure that picks the best epoch, and `lower_is_better`, the set of names for which less is more;
 - `info() -> dict`: the fields of `bundle.ModelInfo` that are the task's own (classes, threshold, ...);
 - `balance(targets) -> list`, if it has classes: the weights that the setting 'balanced' stands for;
+- `losses`: the names of its losses, its usual one first; `architecture`: the name of its usual network (unet if it has none);
+- `arguments`, if the network must be told something of the bands: further arguments of its constructor;
+- `configure(config)` and `calibrate(evaluator)`, if it wants to see the settings before, and the figures of the best epoch after training;
 - `report(path, run)`: writes the HTML report of a training run (`train.Run`).
 """
 
@@ -20,7 +23,7 @@ from importlib import import_module
 
 from ..errors import ChipsError
 
-TASKS = {"segmentation": ".segmentation:Segmentation"}
+TASKS = {"segmentation": ".segmentation:Segmentation", "regression": ".regression:Regression"}
 
 
 def make(manifest):

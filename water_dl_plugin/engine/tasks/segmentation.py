@@ -17,6 +17,8 @@ class Segmentation:
 
     spatial = True
     monitor = "miou"
+    architecture = "unet"
+    losses = tuple(losses.LOSSES)
     lower_is_better = frozenset({"loss"})
 
     def __init__(self, manifest):

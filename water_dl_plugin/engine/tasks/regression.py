@@ -1,0 +1,110 @@
+"""One number per pixel: a fine elevation model from a coarse one. The network gives what is to be added to the base, and its expected error."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from .. import regression_losses
+from ..errors import ChipsError
+from ..values_report import values_report
+
+SPREADS = np.geomspace(1e-3, 1e3, 61)  # limits of the classes of expected error, in the target's unit
+
+
+class Regression:
+    """See `tasks`. Targets are float32 `(rows, cols)`: target minus base in the target's unit, NaN where ignored."""
+
+    spatial = True
+    channels = 2
+    architecture = "demunet"
+    losses = tuple(regression_losses.LOSSES)
+    monitor = "rmse"
+    lower_is_better = frozenset({"loss", "rmse", "mae", "rmse_base"})
+
+    def __init__(self, manifest):
+        self.bands, self.told = manifest.bands, dict(manifest.target)
+        elevations = [i for i, b in enumerate(manifest.bands) if b.get("kind") == "elevation"]
+        if elevations[:1] != [0]:
+            raise ChipsError("The chips have no elevation model that could be made finer.", "Export them again, with TARGET=values.")
+        self.arguments = {"elevations": elevations}
+        self.slope_weight, self.spread_scale = 0.0, 1.0
+
+    def configure(self, config) -> None:
+        self.slope_weight = config.slope_weight
+
+    def target(self, chips, chip) -> np.ndarray:
+        heights, known = chips.values(chip)
+        pixels, valid = chips.image(chip)
+        return np.where(known & valid[0], heights.astype(np.float64) - pixels[0], np.nan).astype(np.float32)
+
+    def criterion(self, loss: str, weights):
+        return lambda output, target: regression_losses.loss(loss, output, target, self.slope_weight)
+
+    def activate(self, output: torch.Tensor) -> torch.Tensor:
+        return torch.cat([output[:, :1], output[:, 1:] * self.spread_scale], 1)
+
+    def evaluator(self) -> Evaluator:
+        return Evaluator()
+
+    def calibrate(self, evaluator: Evaluator) -> None:
+        """Scale the expected errors so that they are right on average over the validation chips: mean (error / expected error)^2 = 1."""
+        if evaluator.pixels and math.isfinite(evaluator.ratio):
+            self.spread_scale *= math.sqrt(evaluator.ratio / evaluator.pixels)
+
+    def info(self) -> dict:
+        bands = [{"kind": b.get("kind", "image"), "resampling": b.get("resampling", "")} for b in self.bands]
+        return {"nodata": "base", "details": {"target": self.told, "bands": bands, "spread_scale": self.spread_scale}}
+
+    def report(self, path: str, run) -> None:
+        """Curves, figures against the interpolated base, and the validation chips with the largest and smallest gain."""
+        ranked = []
+        for i, chip in enumerate(run.validation):
+            _, _, given, target = run.look(chip)
+            one = Evaluator()
+            one.update(given[None], target[None])
+            if one.pixels:
+                ranked.append((one.figures()["skill"], i))
+        ranked.sort()
+        count = min(3, (len(ranked) + 1) // 2)
+        chosen = [("lowest", ranked[:count]), ("highest", ranked[count:][-count:][::-1])]
+        values_report(path, run, self.told.get("unit", ""), [
+            (which, [(run.validation[i].image, skill, *run.look(run.validation[i])) for skill, i in some]) for which, some in chosen if some
+        ])  # fmt: skip
+
+
+class Evaluator:
+    """Errors of a data set, chip by chip: of the network and of the base alone."""
+
+    def __init__(self):
+        self.pixels, self.sums = 0, np.zeros(4)
+        self.ratio = 0.0
+        self.told = np.zeros((len(SPREADS) + 1, 3))  # by expected error: pixels, sum of squared expected errors, of squared errors
+
+    def update(self, given: np.ndarray, target: np.ndarray) -> None:
+        """`given` `(n, 2, rows, cols)` residual and expected error, `target` `(n, rows, cols)` residual, NaN where ignored."""
+        known = np.isfinite(target)
+        wanted, value, spread = (a[known].astype(np.float64) for a in (target, given[:, 0], given[:, 1]))
+        error = value - wanted
+        self.pixels += error.size
+        self.sums += [(error**2).sum(), np.abs(error).sum(), error.sum(), (wanted**2).sum()]
+        self.ratio += float(((error / np.maximum(spread, 1e-6)) ** 2).sum())
+        place = np.digitize(spread, SPREADS)
+        for k, weights in enumerate((None, spread**2, error**2)):
+            self.told[:, k] += np.bincount(place, weights, len(self.told))
+
+    def figures(self) -> dict:
+        """rmse, mae, bias in the target's unit; rmse_base: of the base alone; skill: the share of that which is gone, 1 - rmse / rmse_base."""
+        if not self.pixels:
+            return dict.fromkeys(("rmse", "mae", "bias", "rmse_base", "skill"), math.nan)
+        square, absolute, error, base = self.sums / self.pixels
+        rmse, rmse_base = math.sqrt(square), math.sqrt(base)
+        return {
+            "rmse": rmse,
+            "mae": absolute,
+            "bias": error,
+            "rmse_base": rmse_base,
+            "skill": 1 - rmse / rmse_base if rmse_base else math.nan,
+        }
