@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from water_dl_plugin.engine import normalise, regression_losses, settings
+from water_dl_plugin.engine.dem.heights import moving_mean
 from water_dl_plugin.engine.errors import ChipsError, ConfigError
 from water_dl_plugin.engine.manifest import Manifest
 from water_dl_plugin.engine.normalise import Normalisation, Sketch
@@ -171,3 +172,56 @@ class TestNormalisation:
         image, target = np.ones((2, 4, 4), np.float32), np.zeros((4, 4), np.float32)
         changed, _ = augment(image, target, np.random.default_rng(0), config, True, (0,))
         assert (changed[0] == 1).all() and (changed[1] != 1).any()
+
+
+class TestVaryingRelief:
+    def scene(self, size=48, factor=3):
+        """A chip of coarse models that are moving means of the truth plus known errors, the first one 0.5 m on average."""
+        rng = np.random.default_rng(2)
+        rows, cols = np.mgrid[:size, :size]
+        truth = (20 * np.sin(rows / 7) + 15 * np.cos(cols / 5) + rng.normal(0, 1, (size, size))).astype(np.float32)
+        means = moving_mean(truth, factor)
+        errors = rng.normal(0, 0.5, (2, size, size)).astype(np.float32)
+        image = np.stack([means + errors[0], means + errors[1], rng.random((size, size)).astype(np.float32)])
+        bands = ({"name": "a", "unit": "m", "kind": "elevation"}, {"name": "b", "unit": "m", "kind": "elevation"}, {"name": "red", "unit": "", "kind": "image"})  # fmt: skip
+        task = Regression(manifest(bands=bands, target={"name": "fine", "unit": "m", "factor": float(factor)}))
+        task.configure(settings.TrainConfig(relief=4.0))
+        return task, truth, means, errors, image
+
+    def test_terrain_is_scaled_and_errors_stay(self):
+        task, truth, means, errors, image = self.scene()
+        factors = []
+        for seed in range(40):
+            changed, residual = task.vary(image, truth - image[0], np.random.default_rng(seed))
+            made = changed[0] + residual
+            k = float((made * truth).sum() / (truth**2).sum())
+            factors.append(k)
+            np.testing.assert_allclose(made, k * truth, atol=2e-3)
+            np.testing.assert_allclose(changed[:2] - k * means, errors, atol=2e-3)
+            np.testing.assert_array_equal(changed[2], image[2])
+        assert 0.25 <= min(factors) < 0.4 and 2.5 < max(factors) <= 4 and 0.6 < np.exp(np.mean(np.log(factors))) < 1.6
+
+    def test_what_is_ignored_stays_ignored_and_nothing_else_is_lost(self):
+        task, truth, _, _, image = self.scene()
+        target = truth - image[0]
+        target[10:20, 5:30] = np.nan
+        changed, residual = task.vary(image, target, np.random.default_rng(0))
+        np.testing.assert_array_equal(np.isnan(residual), np.isnan(target))
+        assert np.isfinite(changed).all() and image[0, 0, 0] == self.scene()[4][0, 0, 0]  # the chip in the cache is as it was
+
+    def test_it_can_be_switched_off(self):
+        task, truth, _, _, image = self.scene()
+        task.configure(settings.TrainConfig(relief=1.0))
+        changed, residual = task.vary(image, truth - image[0], np.random.default_rng(0))
+        assert changed is image and np.array_equal(residual, truth - image[0])
+
+    @pytest.mark.parametrize("width", [1, 3, 7])
+    def test_means_of_a_plane_are_the_plane(self, width):
+        rows, cols = np.mgrid[:20, :12].astype(np.float64)
+        plane = 3 * rows - 2 * cols + 1000
+        np.testing.assert_allclose(moving_mean(plane, width), plane, rtol=0, atol=1e-9)
+        spike = np.zeros((20, 12))
+        spike[10, 6] = width**2
+        found = moving_mean(spike, width)
+        assert found.sum() == pytest.approx(width**2) and found[10, 6] == pytest.approx(1) and (found > 1e-12).sum() == width**2
+        assert moving_mean(np.full((1, 3), 5.0), width).tolist() == [[5.0, 5.0, 5.0]]

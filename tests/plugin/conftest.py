@@ -72,7 +72,8 @@ def qgis_process(tmp_path_factory):
     profile = str(tmp_path_factory.mktemp("profile"))
 
     def run(*arguments: str, env=None, cwd=None, **parameters) -> subprocess.CompletedProcess:
-        given = ["--", *(f"{name}={value}" for name, value in parameters.items())] if parameters else []
+        listed = [(name, one) for name, value in parameters.items() for one in (value if isinstance(value, list) else [value])]
+        given = ["--", *(f"{name}={value}" for name, value in listed)] if listed else []
         command = [str(ROOT / "scripts" / "qgis_process"), *arguments, *given]
         return subprocess.run(
             command,

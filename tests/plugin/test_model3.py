@@ -85,3 +85,27 @@ def test_glacial_lakes_from_outlines_to_an_inventory(qgis_process, scene, tmp_pa
     lakes = helpers.read_layer(tmp_path / "lakes.gpkg", "lakes")
     assert lakes and all(lake["elevation_m"] == 4321 and lake["area_m2"] > 0 for lake in lakes)
     assert sum(lake["area_m2"] for lake in lakes) == pytest.approx((classes == 1).sum() * 100, rel=0.02)
+
+
+def test_a_coarse_elevation_model_becomes_finer_and_is_assessed(qgis_process, tmp_path):
+    grid = helpers.utm(192, 160)
+    images, values = helpers.hills(1, 192, bands=2, seed=3)
+    fine, coarse = values[0, :160], images[0, :, :160].reshape(2, 40, 4, 48, 4).mean(axis=(2, 4))
+    helpers.write_raster(tmp_path / "fine.tif", fine, grid, nodata=-9999)
+    paths = [helpers.write_raster(tmp_path / f"coarse{i}.tif", plane, helpers.utm(48, 40, 40.0)) for i, plane in enumerate(coarse)]
+    outputs = {
+        "trainmodel:Model file": tmp_path / "m.onnx", "trainmodel:Training report": tmp_path / "t.html", "downscaledem:Fine elevation model": tmp_path / "dem.tif",
+        "downscaledem:Expected error": tmp_path / "error.tif", "assessdem:Assessment": tmp_path / "a.html",
+    }  # fmt: skip
+    given = {"INPUT": paths, "TARGET": tmp_path / "fine.tif", "TILE_SIZE": 32, "STRIDE": 32, "EPOCHS": 3}
+    done = qgis_process("--json", "run", str(MODELS / "downscale_dem.model3"), **given, **outputs)
+    assert done.returncode == 0, done.stderr
+    log = "\n".join(json.loads(done.stdout)["log"]["info"])
+    assert "Executed 4 algorithms" in log and "rmse_base" in log and all(path.exists() for path in outputs.values())
+    heights, valid, transform = helpers.read_raster(tmp_path / "dem.tif")
+    errors, _, _ = helpers.read_raster(tmp_path / "error.tif")
+    assert heights.shape == (1, 160, 192) and transform == grid.transform and valid.all() and heights.dtype == errors.dtype == np.float32
+    assert (errors > 0).all() and np.abs(heights[0] - fine).mean() < np.abs(np.kron(coarse[0], np.ones((4, 4))) - fine).mean()
+    assert (tmp_path / "dem.qml").exists() and (tmp_path / "error.qml").exists()
+    text = (tmp_path / "a.html").read_text()
+    assert "coarse0" in text and "coarse1" in text and "RMSE" in text

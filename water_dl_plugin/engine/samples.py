@@ -13,7 +13,7 @@ from .normalise import Normalisation, Sketch
 from .progress import Progress, silent
 from .settings import TrainConfig
 
-_ORDER, _CHANGE = 11, 12
+_ORDER, _CHANGE, _VARY = 11, 12, 13
 CACHE_BYTES = 1.5e9
 
 
@@ -82,6 +82,8 @@ class Samples:
         image = normalisation.apply(pixels, valid)
         if config is None:
             return image, target
+        if hasattr(self.task, "vary"):
+            image, target = self.task.vary(image, target, np.random.default_rng([config.seed, _VARY, epoch, position]))
         return augment(
             image,
             target,

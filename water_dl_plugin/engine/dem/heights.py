@@ -24,6 +24,19 @@ def fill_voids(plane: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.where(valid, plane, filled + plane.dtype.type(level))
 
 
+def moving_mean(plane: np.ndarray, width: int) -> np.ndarray:
+    """Mean over the square of `width` px (odd) around each pixel of `plane` `(rows, cols)`, float; beyond the border the surface goes on as it
+    is, so that a plane stays one."""
+    for axis in (0, 1):
+        half = min(width // 2, plane.shape[axis] - 1)
+        edged = np.pad(plane.astype(np.float64), [(half, half) if a == axis else (0, 0) for a in (0, 1)], mode="reflect", reflect_type="odd")
+        sums = np.insert(np.cumsum(edged, axis=axis), 0, 0, axis=axis)
+        size = 2 * half + 1
+        upper, lower = (np.take(sums, np.arange(k, k + plane.shape[axis]), axis=axis) for k in (size, 0))
+        plane = ((upper - lower) / size).astype(plane.dtype)
+    return plane
+
+
 def _pull(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """Values with gaps (weight < 1) filled from half the resolution, and so on up."""
     if weight.min() > 0.999 or values.size == 1:

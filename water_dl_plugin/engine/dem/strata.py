@@ -32,7 +32,7 @@ class LandCover:
     def read(self, grid) -> np.ndarray:
         """int64 `(rows, cols)`; -1 where no class is known. Raises `ConfigError` for what is no class raster."""
         pixels, valid = self._raster.read_on(grid, "nearest")
-        values = np.where(valid[0], pixels[0], -1)
+        values = np.where(valid[0], pixels[0].astype(np.float64), -1)  # NumPy 2 puts no -1 among unsigned numbers
         self._seen |= set(np.unique(values).tolist())
         if len(self._seen) > MANY_CLASSES or any(v != int(v) for v in self._seen):
             raise ConfigError(

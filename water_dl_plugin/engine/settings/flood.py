@@ -20,7 +20,11 @@ class FloodConfig(Config):
         choices=("bathtub", "hand"),
     )
     level: Optional[float] = param(
-        None, "Water level", "Only for 'bathtub': height of the water surface, in the elevation model's unit and vertical datum."
+        None,
+        "Water level",
+        "Only for 'bathtub': height of the water surface, in the elevation model's unit and vertical datum.",
+        minimum=-100_000,
+        maximum=100_000,
     )
     stage: float = param(
         1.0, "Stage", "Only for 'hand': how far the water stands above the streams' cells, in the elevation model's unit.", minimum=0

@@ -132,6 +132,14 @@ class TrainConfig(Config):
         maximum=100,
         advanced=True,
     )
+    relief: float = param(
+        4.0,
+        "Vary the relief by up to",
+        "Elevations: in training, the terrain of each chip is made up to so many times as high or as low, at random, while the errors of the coarse models stay as they are. So the network learns to tell terrain from error where there is more or less relief than here. 1: not at all.",
+        minimum=1,
+        maximum=100,
+        advanced=True,
+    )
     pixels_per_class: int = param(
         10_000,
         "Pixels per class",

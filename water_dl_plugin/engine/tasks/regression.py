@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from .. import regression_losses
+from ..dem.heights import fill_voids, moving_mean
 from ..errors import ChipsError
 from ..values_report import values_report
 
@@ -30,15 +31,31 @@ class Regression:
         if elevations[:1] != [0]:
             raise ChipsError("The chips have no elevation model that could be made finer.", "Export them again, with TARGET=values.")
         self.arguments = {"elevations": elevations}
-        self.slope_weight, self.spread_scale = 0.0, 1.0
+        self.slope_weight, self.spread_scale, self.relief = 0.0, 1.0, 1.0
+        self.width = 2 * int(float(self.told.get("factor", 3.0)) // 2) + 1  # px: nearest odd number to a pixel of the base
 
     def configure(self, config) -> None:
-        self.slope_weight = config.slope_weight
+        self.slope_weight, self.relief = config.slope_weight, config.relief
 
     def target(self, chips, chip) -> np.ndarray:
         heights, known = chips.values(chip)
         pixels, valid = chips.image(chip)
         return np.where(known & valid[0], heights.astype(np.float64) - pixels[0], np.nan).astype(np.float32)
+
+    def vary(self, image: np.ndarray, target: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        """The same place with its terrain `k` times as high, and the errors of the coarse models as they were.
+
+        A coarse model holds means of the terrain over its pixels, plus errors; so (k - 1) times the means are added to each, and (k - 1)
+        times the terrain to the target. Without it a network that was trained in gentle terrain takes the relief of a rugged one for errors.
+        """
+        if self.relief <= 1 or not np.isfinite(target).any():
+            return image, target
+        k = np.float32(self.relief ** rng.uniform(-1, 1))
+        terrain = image[0] + fill_voids(np.where(np.isfinite(target), target, 0).astype(np.float32), np.isfinite(target))
+        means = moving_mean(terrain, self.width)
+        image = image.copy()
+        image[self.arguments["elevations"]] += (k - 1) * means
+        return image, target + (k - 1) * (terrain - means)
 
     def criterion(self, loss: str, weights):
         return lambda output, target: regression_losses.loss(loss, output, target, self.slope_weight)

@@ -160,7 +160,9 @@ class _Course:
             })  # fmt: skip
 
     def _understand(self, worker: Worker, said: Any) -> None:
-        if said is None:
+        if worker.trial is None:  # it has died while it had nothing to do
+            self.pool.dismiss(worker)
+        elif said is None:
             self._end(worker, {"end": "failed", "why": worker.last_words(), "spent": True})
         elif "fraction" in said:
             worker.fraction = said["fraction"]
