@@ -148,7 +148,8 @@ def judge(scene_: dict, made: dict, held) -> dict:
     with Raster(scene_["fine"]) as reference:
         grid = reference.grid
         truth, known = reference.read(Window(0, 0, grid.width, grid.height))
-    truth, good = truth[0].astype(np.float64), known[0] & ~level_areas(truth[0], known[0])
+    good = known[0] & ~level_areas(truth[0], known[0])
+    truth = np.where(known[0], truth[0].astype(np.float64), np.nan)  # a slope beside a void is none
     heights = {}
     for label, kind, how in (
         ("nearest", "glo", "nearest"),
@@ -158,15 +159,16 @@ def judge(scene_: dict, made: dict, held) -> dict:
     ):
         with Raster(scene_[kind]) as raster:
             planes, valid = heights_on(raster, grid, how)
-        heights[label], good = planes[0], good & valid[0]
+        heights[label], good = np.where(valid[0], planes[0], np.nan), good & valid[0]
     spreads = {}
     for label, (path, error) in made.items():
-        heights[label], valid = both(path)
+        planes, valid = both(path)
+        heights[label] = np.where(valid, planes, np.nan)
         spreads[label], _ = both(error)
         good = good & valid
     if held is not None:
         good &= held
-    level = {label: float(np.median((truth - z)[known[0]])) for label, z in heights.items() if not label.startswith("model")}
+    level = {label: float(np.nanmedian(truth - z)) for label, z in heights.items() if not label.startswith("model")}
     heights = {label: z + level.get(label, level["cubic"]) for label, z in heights.items()}
     heights["mean of both cubics"] = (heights["cubic"] + heights["cubic, other model"]) / 2
     size = spacing_m(grid)

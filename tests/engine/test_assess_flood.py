@@ -275,7 +275,12 @@ def test_refused(tmp_path):
         with pytest.raises(error, match=words) as refused:
             assessed(tmp_path, maps, **more)
         assert refused.value.remedy
-    for same in ({"agreement": str(tmp_path / "truth.tif")}, {"csv": str(tmp_path / "x"), "json_path": str(tmp_path / "x")}):
+    water = raster(tmp_path, "water", (MAP > 0).astype(np.uint8))
+    for same in (
+        {"agreement": str(tmp_path / "truth.tif")},
+        {"agreement": water, "permanent": water},
+        {"csv": str(tmp_path / "x"), "json_path": str(tmp_path / "x")},
+    ):
         with pytest.raises(ConfigError, match="same file"):
             assessed(tmp_path, MAP, data=same)
 
@@ -290,6 +295,14 @@ def test_cancel_leaves_nothing(tmp_path):
     with pytest.raises(Cancelled):
         assess_flood([path], path, AssessFloodConfig(), agreement=str(tmp_path / "a.tif"), report=str(tmp_path / "r.html"), progress=stop)
     assert [p.name for p in tmp_path.iterdir()] == ["m.tif"]
+
+
+def test_cancel_is_heard_while_it_is_found_out_what_a_raster_holds(tmp_path):
+    heard = []
+    FloodMap(
+        raster(tmp_path, "m", np.ones((10, 3000), np.float32), utm(3000, 10)), None, "auto", AssessFloodConfig(), lambda *a: heard.append(a)
+    ).close()
+    assert heard == [(0, "")] * 3
 
 
 def test_footprints_are_cleared(tmp_path):

@@ -310,6 +310,13 @@ class TestLevels:
             fine, *_ = run(tmp_path, [base, str(tmp_path / "odd.tif")], model, settings=config(vertical="none"))
             assert np.abs(fine - wanted).max() > 0.1
 
+    def test_cancel_is_heard_while_they_are_compared(self, tmp_path):
+        model = terrain.model(tmp_path / "m.onnx", ("elevation", "elevation"))
+        heard, base = [], dem(tmp_path / "b.tif")
+        downscale([base, base], model, str(tmp_path / "fine.tif"), config(), progress=lambda *a: heard.append(a))
+        raised = next(k for k, a in enumerate(heard) if "is raised by" in a[1])
+        assert heard[raised - 9 : raised] == [(0, "")] * 9  # of 150 x 192 px in squares of 64
+
     def test_feet_against_metres_are_suspected(self, tmp_path):
         model = terrain.model(tmp_path / "m.onnx", ("elevation", "elevation"))
         other = dem(tmp_path / "o.tif", HEIGHT / 0.3048)

@@ -182,3 +182,13 @@ def test_kinds_are_guessed(tmp_path, files):
     data = None
     kinds = [guessed_kind(p) for p in (many, few, wide, named, coloured, files["image"], files["classes"], files["finest"])]
     assert kinds == ["image", "class", "image", "class", "class", "image", "class", "image"]
+
+
+def test_scaled_numbers_are_no_heights_yet(tmp_path):
+    grid = utm(20, 20)
+    path = write_raster(tmp_path / "dm.tif", np.full((20, 20), 12345, np.int16), grid)
+    data = gdal.Open(path, gdal.GA_Update)
+    data.GetRasterBand(1).SetScale(0.1)
+    data = None
+    with pytest.raises(BandError, match="scaled numbers.*unscale"):
+        Predictors(grid, [Layer(path, kind="elevation")])

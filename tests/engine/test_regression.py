@@ -18,6 +18,7 @@ from water_dl_plugin.engine.samples import augment
 from water_dl_plugin.engine.tasks.regression import Evaluator, Regression
 
 NAN = math.nan
+TARGET = {"name": "fine", "unit": "m", "factor": 3.0, "vertical": "constant"}
 
 
 def given(value, spread=1.0):
@@ -105,8 +106,8 @@ class TestEvaluator:
 
 
 def manifest(**changes):
-    bands = ({"name": "dem", "unit": "m", "kind": "elevation", "resampling": "cubic"}, {"name": "red", "unit": "", "kind": "image"})
-    return Manifest(**{"task": "regression", "bands": bands, "classes": (), "tile_size": 16, "chips": (), "target": {"name": "fine", "unit": "m"}, **changes})  # fmt: skip
+    bands = ({"name": "dem", "unit": "m", "kind": "elevation", "resampling": "cubic"}, {"name": "red", "unit": "", "kind": "image", "resampling": ""})  # fmt: skip
+    return Manifest(**{"task": "regression", "bands": bands, "classes": (), "tile_size": 16, "chips": (), "target": TARGET, **changes})
 
 
 class TestTask:
@@ -114,7 +115,7 @@ class TestTask:
         task = Regression(manifest())
         assert task.arguments == {"elevations": [0]} and task.channels == 2
         info = task.info()
-        assert info["nodata"] == "base" and info["details"]["target"] == {"name": "fine", "unit": "m"}
+        assert info["nodata"] == "base" and info["details"]["target"] == TARGET
         assert info["details"]["bands"] == [{"kind": "elevation", "resampling": "cubic"}, {"kind": "image", "resampling": ""}]
 
     @pytest.mark.parametrize("kinds", [("image", "elevation"), ("image", "image")])
@@ -122,6 +123,15 @@ class TestTask:
         bands = tuple({"name": k, "unit": "", "kind": k} for k in kinds)
         with pytest.raises(ChipsError, match="TARGET=values"):
             Regression(manifest(bands=bands))
+
+    @pytest.mark.parametrize("changes", [
+        {"target": {}}, {"target": {**TARGET, "vertical": "weird"}}, {"target": {**TARGET, "factor": 1000.0}}, {"target": {**TARGET, "factor": 0.2}},
+        {"bands": ({"name": "a", "unit": "m", "kind": "elevation", "resampling": "lanczos"},)},
+        {"bands": ({"name": "a", "unit": "m", "kind": "elevation"}, {"name": "b", "unit": "", "kind": "sound"})},
+    ])  # fmt: skip
+    def test_chips_that_downscaledem_could_not_follow_are_refused_before_training(self, changes):
+        with pytest.raises(ChipsError, match="how the chips were made"):
+            Regression(manifest(**changes))
 
 
 class TestNormalisation:
@@ -154,6 +164,17 @@ class TestNormalisation:
         np.testing.assert_array_equal(out[0], 0)
         assert out[1, 12, 12] == 0 and out[1, 5, 5] == 7 and np.isfinite(out).all() and abs(out[2, 3, 3]) < 2
 
+    @pytest.mark.parametrize("hole", [np.s_[5:12, 3:9], np.s_[:, :8], np.s_[15:, :], np.s_[:19, :18]])
+    def test_a_tilted_plane_goes_on_through_voids_and_beyond_its_end(self, hole):
+        pixels, valid = self.heights()
+        rows, cols = np.mgrid[:20, :20]
+        plane = (6 * rows - 9 * cols + 3000).astype(np.float32)
+        pixels[:2], valid[0][hole], valid[1][hole] = plane, False, False
+        pixels[~valid] = -9999
+        out = self.fitted().apply(pixels, valid)
+        np.testing.assert_allclose(out[0] - out[0, 19, 19], plane - plane[19, 19], rtol=0, atol=2e-3)
+        np.testing.assert_array_equal(out[1], out[0])
+
     def test_no_valid_pixel_at_all(self):
         pixels, valid = self.heights()
         out = self.fitted().apply(pixels, np.zeros_like(valid))
@@ -184,7 +205,7 @@ class TestVaryingRelief:
         errors = rng.normal(0, 0.5, (2, size, size)).astype(np.float32)
         image = np.stack([means + errors[0], means + errors[1], rng.random((size, size)).astype(np.float32)])
         bands = ({"name": "a", "unit": "m", "kind": "elevation"}, {"name": "b", "unit": "m", "kind": "elevation"}, {"name": "red", "unit": "", "kind": "image"})  # fmt: skip
-        task = Regression(manifest(bands=bands, target={"name": "fine", "unit": "m", "factor": float(factor)}))
+        task = Regression(manifest(bands=bands, target={**TARGET, "factor": float(factor)}))
         task.configure(settings.TrainConfig(relief=4.0))
         return task, truth, means, errors, image
 

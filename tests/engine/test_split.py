@@ -97,6 +97,15 @@ def test_random_split_keeps_turned_copies_together():
         assert len({c.split for c in chips[k : k + 4]}) == 1
 
 
+def test_cancel_is_heard_within_large_blocks():
+    heard = []
+    Shares(
+        [utm(3000, 3000)], lambda i, grid: np.ones((grid.height, grid.width), np.uint8), CLASSES, ChipsConfig(block_size=3000),
+        lambda *a: heard.append(a),
+    )  # fmt: skip
+    assert len([m for m in heard if m[1:] == ("",)]) >= 9
+
+
 def test_no_label_at_all_is_an_error_and_few_blocks_a_warning():
     config = ChipsConfig(tile_size=64, stride=64, block_size=200)
     with pytest.raises(LabelError, match="No labelled pixel"):

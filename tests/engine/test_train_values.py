@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 from tests.helpers import chips_folder, hills
 from water_dl_plugin.engine import train
 from water_dl_plugin.engine.backends import OnnxModel
-from water_dl_plugin.engine.errors import ConfigError
+from water_dl_plugin.engine.errors import Cancelled, ConfigError
 from water_dl_plugin.engine.settings import TrainConfig
 
 QUICK = {"epochs": 40, "batch_size": 4, "depth": 1, "width": 8, "threads": 1, "device": "cpu", "mixed_precision": False}
@@ -77,21 +78,35 @@ def test_report_shows_errors_and_pictures(trained):
 
 
 def test_a_run_that_was_stopped_goes_on_to_the_same_result(tmp_path):
-    class Enough(Exception):
-        pass
-
-    def stop(row):
-        if row["epoch"] == 2:
-            raise Enough
+    def stop(_, text=""):
+        if text.startswith("Epoch 3/"):  # it is told before its state is kept: two are
+            raise Cancelled()
 
     folder, config = values_chips(tmp_path / "chips", 8), TrainConfig(**{**QUICK, "epochs": 4})
     whole = train.train(folder, str(tmp_path / "whole.onnx"), config)
+    with pytest.raises(Cancelled):
+        train.train(folder, str(tmp_path / "parts.onnx"), dataclasses.replace(config, keep_best=False), stop)
+    assert not os.path.exists(tmp_path / "parts.onnx") and os.path.isdir(tmp_path / "parts.training")
+    told = []
+    parts = train.train(folder, str(tmp_path / "parts.onnx"), config, lambda _, text="": told.append(text))
+    assert any("Going on after epoch 2" in text for text in told) and [r["rmse"] for r in parts.history] == [
+        r["rmse"] for r in whole.history
+    ]
+
+
+def test_what_watches_an_epoch_can_end_the_run_and_nothing_is_left(tmp_path):
+    class Enough(Exception):
+        pass
+
+    def watch(row):
+        seen.append((row["epoch"], row["rmse"]))
+        if row["epoch"] == 2:
+            raise Enough
+
+    folder, seen = values_chips(tmp_path / "chips", 8), []
     with pytest.raises(Enough):
-        train.train(folder, str(tmp_path / "parts.onnx"), config, watch=stop)
-    assert not os.path.exists(tmp_path / "parts.onnx")
-    seen = []
-    parts = train.train(folder, str(tmp_path / "parts.onnx"), config, watch=lambda row: seen.append(row["epoch"]))
-    assert seen[0] in (2, 3) and [r["rmse"] for r in parts.history] == [r["rmse"] for r in whole.history]
+        train.train(folder, str(tmp_path / "m.onnx"), TrainConfig(**{**QUICK, "epochs": 4}), watch=watch)
+    assert [epoch for epoch, _ in seen] == [1, 2] and os.listdir(tmp_path) == ["chips"]
 
 
 @pytest.mark.parametrize("changes,wanted", [

@@ -170,6 +170,7 @@ search.tune(folder, output, TuneConfig(**json.loads(config)), progress, study)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_search_goes_on_as_if_it_had_not_been(found, folder, tmp_path):
     study, output = tmp_path / "s.sqlite", tmp_path / "best.json"
     child = subprocess.Popen(
@@ -209,10 +210,11 @@ def test_cancel_ends_all_programs_and_keeps_the_best(folder, tmp_path):
     with pytest.raises(Cancelled, match=r"best settings so far \(trial \d\)"):
         tune(folder, str(output), TuneConfig(**config), cancel, study, str(tmp_path / "r.html"))
     assert not left_over() and TrainConfig.from_json(json.loads(output.read_text())) and (tmp_path / "r.html").exists()
-    search = tune(folder, str(output), TuneConfig(**{**config, "parallel": 1}), study=study)
-    assert [t.number for t in search.trials] == [1, 2, 3, 4] and {t.state for t in search.trials} == {"complete"} and not left_over()
+    states = [t.state.name for t in optuna.load_study(study_name="Water DL", storage=f"sqlite:///{study}").trials]
+    assert "RUNNING" not in states and states.count("COMPLETE") == 2 and "FAIL" in states
 
 
+@pytest.mark.slow
 def test_failed_trials_are_told_and_the_search_goes_on(folder, tmp_path):
     """Width 16 runs out of memory, width 48 is killed by the system."""
     said, config = [], {**RATES, "architecture": "touchy", "search": "width", "trials": 4, "epochs": 1, "seed": 6}

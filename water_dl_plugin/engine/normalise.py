@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .dem.heights import fill_voids
+from .dem.heights import continued
 from .errors import ConfigError, ModelError
 from .settings import SCHEMES
 
@@ -138,7 +138,7 @@ class Normalisation:
         """Elevation bands without voids, relative to the mean level of the base (a whole number: nothing is rounded by taking it away)."""
         base, *others = self.elevations
         level = np.rint(pixels[base][valid[base]].mean(dtype=np.float64)) if valid[base].any() else 0.0
-        found = {base: fill_voids((pixels[base] - level).astype(np.float32), valid[base])}
+        found = {base: continued(pixels[base] - np.asarray(level, pixels.dtype), valid[base])}
         for i in others:  # what another elevation model does not know is taken from the base
             found[i] = np.where(valid[i], pixels[i] - level, found[base])
         return found

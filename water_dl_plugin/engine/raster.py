@@ -197,6 +197,14 @@ class Raster:
         """The file's own metadata."""
         return dict(self._dataset.GetMetadata() or {})
 
+    def plain_heights(self) -> None:
+        """Raise `BandError` if the numbers are not heights yet: stored with a scale or an offset, which nobody applies here."""
+        if any((b.GetScale() or 1.0) != 1.0 or (b.GetOffset() or 0.0) != 0.0 for b in self._bands):
+            raise BandError(
+                f"{self.path} holds scaled numbers (scale {self._bands[0].GetScale():g}, offset {self._bands[0].GetOffset() or 0:g}), not heights.",
+                "Write them out first: gdal_translate -unscale -ot Float32.",
+            )
+
     @property
     def discrete(self) -> bool:
         """Does the file say that the first band's values are classes: by names of them, or a colour table?"""

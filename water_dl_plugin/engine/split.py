@@ -80,8 +80,8 @@ class Shares:
                 for piece in blocks(window.width, window.height, 1024):  # a block may be a large part of a large scene
                     pixels = labels(i, grid.part(piece.shifted(window.col, window.row)))
                     found += np.bincount(pixels.ravel(), minlength=len(found))
+                    progress((i + window.row / grid.height) / len(grids), "")
                 here.append(found[1:])
-                progress((i + window.row / grid.height) / len(grids), "")
             counts.append(np.array(here))
             self._maps.append(np.arange(first, first + len(here)).reshape(-(-grid.height // size), -(-grid.width // size)))
             first += len(here)

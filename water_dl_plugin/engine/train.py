@@ -69,7 +69,7 @@ def train(
 
     A state is kept beside `output` after each epoch; the same call after a kill goes on from there to the same result. `progress` is
     called at least once per batch; when it raises `Cancelled`, the best model so far is written first if `config.keep_best`.
-    `watch` is given the figures of each epoch of a network; what it raises (a search that gives up on a trial) ends the run at once.
+    `watch` is given the figures of each epoch of a network; what it raises (a search that gives up on a trial) ends the run at once, and no state is kept.
     """
     stages(config)  # a mistake in them shows before chips are read
     if os.path.splitext(output)[1].lower() != ".onnx":
@@ -189,10 +189,11 @@ class _Trainer(Trainer):
                     break
                 row = self._epoch(optimiser, stage, number, epoch, first)
                 improved = self._note(row)
-                if self.watch is not None:
-                    self.watch(row)
                 idle = 0 if improved else idle + 1
-                self._keep(optimiser, epoch + 1, improved)
+                if self.watch is None:
+                    self._keep(optimiser, epoch + 1, improved)
+                else:  # a trial of a search is not gone on with: its state would be written for nothing
+                    self.watch(row)
             first += stage.epochs
             done = max(done, first)
 

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import BandError, ConfigError, GridMismatchError
 from ..labels import Area
 from ..progress import Progress, part, silent
-from ..raster import Raster, Writer, overlap, small_cache, writable
+from ..raster import Raster, Writer, aligned, small_cache, writable
 from ..settings import AssessDemConfig
 from ..styles import for_height_errors
 from ..tables import write_csv, write_json
@@ -53,7 +53,7 @@ def assess_dem(
         coarse = [files.enter_context(_open(p, "baseline")) for p in baselines]
         cover = [files.enter_context(_open(landcover, "land cover"))] if landcover else []
         for other in (dem, *coarse, *cover):
-            _lies_over(other, truth)
+            aligned(other, truth.grid, reference)
         land = LandCover(cover[0]) if cover else None
         limited = Area(area, truth.grid) if area else None
         frame = Frame(truth.grid, inside(truth.grid, dem.grid))
@@ -142,19 +142,6 @@ def _open(path: str, what: str, band: int = 0) -> Raster:
         )
         raise BandError(f"The {what} {path} has {len(raster.bands)} bands; which one holds the heights?", mend)
     return raster
-
-
-def _lies_over(other: Raster, truth: Raster) -> None:
-    """Raise `GridMismatchError` unless a raster can be laid on the reference's grid."""
-    if not other.grid.same_pixels(truth.grid):
-        other.fits(truth.grid)
-        if not (other.grid.georeferenced and truth.grid.georeferenced):
-            raise GridMismatchError(
-                f"{other.path} has another size than {truth.path}, and they are not georeferenced.",
-                "Georeference them, or choose rasters of one size.",
-            )
-    if not overlap(truth.grid, other.grid):
-        raise GridMismatchError(f"{other.path} does not lie over {truth.path}.", "Choose rasters of the same place, and check their CRS.")
 
 
 def _surfaces(raster: Raster, truth: Raster) -> list[Surface]:

@@ -130,7 +130,7 @@ class _Job:
         kind = self.design.vertical if self.config.vertical == "model" else self.config.vertical
         for i, path in enumerate(dems[1:], start=1):
             name = os.path.basename(path)
-            found = vertical.pairs(self.base, self.source.member(i), self.source.grid)
+            found = vertical.pairs(self.base, self.source.member(i), self.source.grid, progress=lambda _, message: progress(0, message))
             for line in vertical.doubts(found.b, found.a, name, found.x, found.y):
                 progress(0, line)
             offset = vertical.fit(found.a - found.b, found.x, found.y, kind)

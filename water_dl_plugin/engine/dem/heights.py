@@ -24,12 +24,29 @@ def fill_voids(plane: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.where(valid, plane, filled + plane.dtype.type(level))
 
 
+def continued(plane: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """As `fill_voids`, float32, but around the plane that fits all valid pixels: where a tilted plane has voids or ends, it goes on."""
+    if valid.all() or valid.sum() < 3:
+        return fill_voids(plane.astype(np.float32), valid)
+    rows, cols = np.nonzero(valid)
+    some = slice(None, None, max(len(rows) // 20_000, 1))  # enough for three numbers
+    terms = np.stack([np.ones(len(rows[some])), rows[some], cols[some]], axis=1)
+    middle = terms.mean(axis=0) * [0, 1, 1]
+    terms -= middle
+    c, a, b = np.linalg.lstsq(terms, plane[rows[some], cols[some]].astype(np.float64), rcond=1e-9)[0]
+    trend = c + a * (np.arange(plane.shape[0])[:, None] - middle[1]) + b * (np.arange(plane.shape[1]) - middle[2])
+    rest = fill_voids(np.where(valid, plane - trend, 0).astype(np.float32), valid)
+    return np.where(valid, plane, trend + rest).astype(np.float32)
+
+
 def moving_mean(plane: np.ndarray, width: int) -> np.ndarray:
     """Mean over the square of `width` px (odd) around each pixel of `plane` `(rows, cols)`, float; beyond the border the surface goes on as it
     is, so that a plane stays one."""
     for axis in (0, 1):
         half = min(width // 2, plane.shape[axis] - 1)
-        edged = np.pad(plane.astype(np.float64), [(half, half) if a == axis else (0, 0) for a in (0, 1)], mode="reflect", reflect_type="odd")
+        edged = np.pad(
+            plane.astype(np.float64), [(half, half) if a == axis else (0, 0) for a in (0, 1)], mode="reflect", reflect_type="odd"
+        )
         sums = np.insert(np.cumsum(edged, axis=axis), 0, 0, axis=axis)
         size = 2 * half + 1
         upper, lower = (np.take(sums, np.arange(k, k + plane.shape[axis]), axis=axis) for k in (size, 0))

@@ -70,6 +70,8 @@ class Predictors:
         self._ways = [suited(*pair) for pair in zip(self._chosen, ratios)]
         self.base_factor = ratios[0]
         for layer, member in zip(self.layers, self._members):
+            if layer.kind == "elevation":
+                member.plain_heights()
             if layer.kind == "elevation" and len(member.bands) > 1:
                 raise BandError(
                     f"{layer.path} has {len(member.bands)} bands; an elevation model has one.",

@@ -37,6 +37,7 @@ class ValueTarget:
             raise LabelError(f"{labels} is a vector layer.", "With the target 'values' the labels are a raster: the fine elevation model.")
         self._config, self._path, self._name = config, labels, os.path.basename(labels)
         self._raster = files.enter_context(Raster(labels))
+        self._raster.plain_heights()
         if len(self._raster.bands) > 1:
             raise BandError(
                 f"{labels} has {len(self._raster.bands)} bands; an elevation model has one.", "Choose the fine elevation model."

@@ -12,6 +12,7 @@ from ..bundle import ModelInfo
 from ..errors import ModelError
 from ..grid import Grid
 from ..raster import Raster
+from .finer import MOST
 from .heights import spacing_m
 from .predictors import Layer
 from .vertical import FOOT
@@ -56,7 +57,7 @@ def wanted(info: ModelInfo, channels: int) -> Wanted:
         kinds = tuple(strict.one_of(b["kind"], KINDS) for b in bands)
         found = Wanted(
             tuple(name for name, _ in info.bands), kinds, tuple(strict.one_of(b.get("resampling", ""), RESAMPLINGS) for b in bands),
-            strict.number(target["factor"], 0.1, 1000), strict.text(target.get("unit", "m"), 60),
+            strict.number(target["factor"], 0.9, MOST), strict.text(target.get("unit", "m"), 60),
             strict.one_of(target.get("vertical", "constant"), ("constant", "plane", "none")), info.pixel_size_m,
         )  # fmt: skip
         if len(kinds) != len(info.bands) or channels != 2 or "elevation" in kinds[found.elevations :]:

@@ -133,16 +133,16 @@ def assess_flood(
     if not paths:
         raise ConfigError("There is no map to assess.", "Choose at least one.")
     written = [os.path.realpath(p) for p in (agreement, report, csv, json_path) if p]
-    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in (*paths, reference)}:
+    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in (*paths, reference, permanent) if p}:
         raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
     for wanted in filter(None, (report, csv, json_path)):
         writable(wanted)
     with small_cache(), ExitStack() as files:
-        truth = FloodMap(reference, None, config.reference_kind, config)
+        truth = FloodMap(reference, None, config.reference_kind, config, progress)
         files.callback(truth.close)
         guesses = []
         for path in paths:
-            guesses.append(FloodMap(path, truth.grid, config.map_kind, config))
+            guesses.append(FloodMap(path, truth.grid, config.map_kind, config, progress))
             files.callback(guesses[-1].close)
         grid, limits = truth.grid, Area(area, truth.grid) if area else None
         river = _Permanent(permanent, grid) if permanent else None

@@ -8,10 +8,11 @@ from typing import NamedTuple, Optional
 import numpy as np
 from osgeo import gdal
 
-from ..errors import ConfigError, GridMismatchError
+from ..errors import ConfigError
 from ..grid import Grid
 from ..maps import BLOCK, CLASSES_KEY, ClassMap, ProbabilityMap, open_map
-from ..raster import Raster, overlap
+from ..progress import Progress, silent
+from ..raster import Raster, aligned
 from ..settings import AssessFloodConfig
 from ..windows import Window, blocks
 
@@ -29,17 +30,17 @@ class Flood(NamedTuple):
 class FloodMap:
     """A depth, class or probability raster on `grid` (None: its own). `kind` as in `AssessFloodConfig`.
 
-    Other grids are met by nearest neighbour, depths bilinearly. Raises `GridMismatchError` where it lies elsewhere, `ConfigError` for classes that
+    Other grids are met by nearest neighbour, depths bilinearly. With "auto" a raster of whole numbers without a hint is read through once, by blocks,
+    each told to `progress`. Raises `GridMismatchError` where it lies elsewhere, `ConfigError` for classes that
     it does not have.
     """
 
-    def __init__(self, path: str, grid: Optional[Grid], kind: str, config: AssessFloodConfig):
+    def __init__(self, path: str, grid: Optional[Grid], kind: str, config: AssessFloodConfig, progress: Progress = silent):
         self._raster, self._config, self._footprint = Raster(path), config, ""
         self.path, self.grid, self._deepest, self._dry = path, grid or self._raster.grid, 0.0, False
         try:
-            self._same = self.grid.same_pixels(self._raster.grid)
-            self._check_place()
-            self.kind, self._guessed = (kind, False) if kind != "auto" else _kind(self._raster)
+            self._same = aligned(self._raster, self.grid, "the reference")
+            self.kind, self._guessed = (kind, False) if kind != "auto" else _kind(self._raster, progress)
             if self.kind == "depth" and len(self._raster.bands) > 1:
                 raise ConfigError(
                     f"{path} has {len(self._raster.bands)} bands: which one holds depths is not known.", "Save that band as a raster."
@@ -53,19 +54,6 @@ class FloodMap:
         except BaseException:
             self.close()
             raise
-
-    def _check_place(self) -> None:
-        if self._same:
-            return
-        self._raster.fits(self.grid)
-        if not (self.grid.georeferenced and self._raster.grid.georeferenced):
-            raise GridMismatchError(
-                f"{self.path} has another size than the reference, and they are not georeferenced.", "Georeference them first."
-            )
-        if not overlap(self.grid, self._raster.grid):
-            raise GridMismatchError(
-                f"{self.path} does not lie over the reference.", "Choose rasters of the same place, and check the CRS of both."
-            )
 
     def flood(self, window: Window) -> Flood:
         """What the map says in a window of the grid."""
@@ -124,7 +112,7 @@ class FloodMap:
             self._footprint = ""
 
 
-def _kind(raster: Raster) -> tuple[str, bool]:
+def _kind(raster: Raster, progress: Progress) -> tuple[str, bool]:
     """'depth' or 'extent', and whether that is a guess."""
     names = " ".join(b.name.lower() for b in raster.bands)
     if raster.dtype.kind != "f" or len(raster.bands) > 1 or CLASSES_KEY in raster.tags() or "prob" in names:
@@ -132,6 +120,7 @@ def _kind(raster: Raster) -> tuple[str, bool]:
     if "depth" in names:
         return "depth", False
     for window in blocks(raster.grid.width, raster.grid.height, BLOCK):
+        progress(0, "")
         pixels, valid = raster.read(window)
         if not np.array_equal(pixels[valid], np.rint(pixels[valid])):
             return "depth", True

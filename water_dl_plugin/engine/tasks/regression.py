@@ -8,8 +8,12 @@ import numpy as np
 import torch
 
 from .. import regression_losses
+from ..dem.finer import MOST
 from ..dem.heights import fill_voids, moving_mean
+from ..dem.predictors import KINDS
+from ..dem.vertical import KINDS as VERTICAL
 from ..errors import ChipsError
+from ..raster import RESAMPLING
 from ..values_report import values_report
 
 SPREADS = np.geomspace(1e-3, 1e3, 61)  # limits of the classes of expected error, in the target's unit
@@ -30,9 +34,12 @@ class Regression:
         elevations = [i for i, b in enumerate(manifest.bands) if b.get("kind") == "elevation"]
         if elevations[:1] != [0]:
             raise ChipsError("The chips have no elevation model that could be made finer.", "Export them again, with TARGET=values.")
+        odd = [b for b in manifest.bands if b.get("kind") not in KINDS or b.get("resampling", "") not in (*RESAMPLING, "")]
+        if odd or not 0.9 <= self.told.get("factor", 0) <= MOST or self.told.get("vertical") not in VERTICAL:
+            raise ChipsError("chips.json does not say how the chips were made.", "Export them again, with TARGET=values.")
         self.arguments = {"elevations": elevations}
         self.slope_weight, self.spread_scale, self.relief = 0.0, 1.0, 1.0
-        self.width = 2 * int(float(self.told.get("factor", 3.0)) // 2) + 1  # px: nearest odd number to a pixel of the base
+        self.width = 2 * int(float(self.told["factor"]) // 2) + 1  # px: nearest odd number to a pixel of the base
 
     def configure(self, config) -> None:
         self.slope_weight, self.relief = config.slope_weight, config.relief
