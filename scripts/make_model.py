@@ -76,6 +76,13 @@ class Builder:
 
 
 given, output = Source.fromModelParameter, Source.fromChildOutput
+
+
+def chosen(name: str, default) -> Source:
+    """A parameter of the model that has a default. qgis_process does not fill it in: the step would take its own default, and nobody is told."""
+    return Source.fromExpression(f"coalesce(@{name}, {default!r})")
+
+
 INTEGER = QgsProcessingParameterNumber.Type.Integer
 ANY, POLYGONS = QgsProcessing.SourceType.TypeVectorAnyGeometry, QgsProcessing.SourceType.TypeVectorPolygon
 
@@ -134,7 +141,7 @@ def map_glacial_lakes(path: Path) -> None:
     )  # fmt: skip
     model.child(
         "trainmodel", {"OUTPUT": "Model file", "REPORT": "Training report"}, CHIPS=output("exportchips", "OUTPUT"), ARCHITECTURE="linknet",
-        ENCODER=given("ENCODER"), STAGES=given("STAGES"), BATCH_SIZE=4, OPTIMISER="adam",
+        ENCODER=chosen("ENCODER", "resnet50"), STAGES=chosen("STAGES", STAGES), BATCH_SIZE=4, OPTIMISER="adam",
     )  # fmt: skip
     model.child("classifyraster", {}, INPUT=given("INPUT"), MODEL=output("trainmodel", "OUTPUT"), BANDS=given("BANDS"))
     model.child(
@@ -167,7 +174,7 @@ def downscale_dem(path: Path) -> None:
     )  # fmt: skip
     model.child(
         "exportchips", {}, INPUT=given("INPUT"), STACK=given("STACK"), LABELS=given("TARGET"), WATER=given("WATER"), TARGET="values",
-        TILE_SIZE=given("TILE_SIZE"), STRIDE=given("STRIDE"), TEST_SHARE=0.25, MIN_LABELLED=20.0,
+        TILE_SIZE=chosen("TILE_SIZE", 128), STRIDE=chosen("STRIDE", 64), TEST_SHARE=0.25, MIN_LABELLED=20.0,
     )  # fmt: skip
     model.child(
         "trainmodel", {"OUTPUT": "Model file", "REPORT": "Training report"}, CHIPS=output("exportchips", "OUTPUT"), EPOCHS=given("EPOCHS")

@@ -303,7 +303,7 @@ class TestLevels:
         base, even = dem(tmp_path / "b.tif"), dem(tmp_path / "even.tif", other)
         wanted, *_ = run(tmp_path, [base, even], model)
         fine, _, lines = run(tmp_path, [base, dem(tmp_path / "odd.tif", other + shift)], model)
-        assert any("odd.tif is raised by -" in line for line in lines) == (kind != "none")
+        assert any("odd.tif is lowered by " in line for line in lines) == (kind != "none")
         off = np.abs(fine - wanted).max()
         assert off > 0.1 if kind == "none" else off < 0.02
         if kind != "none":  # the setting goes before the model

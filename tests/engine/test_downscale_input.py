@@ -137,10 +137,25 @@ class TestBadInput:
 
     def test_bands_in_another_order_are_told(self, tmp_path):
         model = terrain.model(
-            tmp_path / "m.onnx", ("elevation", "image", "image"), bands=[{"name": n, "unit": ""} for n in ("Band 1", "red", "nir")]
+            tmp_path / "m.onnx", ("elevation", "image", "image"), bands=[{"name": n, "unit": ""} for n in ("b", "red", "nir")]
         )
         stack = helpers.write_raster(
             tmp_path / "s.tif", np.random.default_rng(0).random((2, 50, 64)).astype(np.float32), BASE, names=("nir", "red")
         )
         lines = run(tmp_path, [dem(tmp_path / "b.tif")], model, others=[stack])[2]
-        assert any("Warning: the bands come as Band 1, nir, red" in line for line in lines)
+        assert any("Warning: the bands come as b, nir, red" in line for line in lines)
+
+
+def test_changes_far_beyond_the_expected_error_are_told(tmp_path, monkeypatch):
+    """Inputs in other units, or a constant one, make a model sure and wrong."""
+    model, paths = (
+        terrain.model(tmp_path / "m.onnx", ("elevation", "elevation")),
+        [dem(tmp_path / "b.tif"), dem(tmp_path / "other.tif", HEIGHT)],
+    )
+    fine, lines = run(tmp_path, paths, model)[1:]
+    ratio = fine.mean_change / fine.mean_error
+    assert not any("unlike those of the training" in line for line in lines)
+    monkeypatch.setattr("water_dl_plugin.engine.dem.downscale.DOUBTFUL", 0.99 * ratio)
+    assert any("unlike those of the training" in line for line in run(tmp_path, paths, model)[2])
+    monkeypatch.setattr("water_dl_plugin.engine.dem.downscale.DOUBTFUL", 1.01 * ratio)
+    assert not any("unlike those of the training" in line for line in run(tmp_path, paths, model)[2])

@@ -47,7 +47,7 @@ def layers(files):
 
 def test_all_on_one_grid(files):
     with Predictors(FINE, layers(files)) as stack:
-        assert [b.name for b in stack.bands] == ["Band 1", "Band 1", "swir", "red", "Band 1", "Band 1"]
+        assert [b.name for b in stack.bands] == ["base", "other", "swir", "red", "finest", "classes"]
         assert stack.kinds == ("elevation", "elevation", "image", "image", "image", "class") and stack.dtype == np.float32
         assert stack.resamplings == ("cubic", "cubic", "bilinear", "bilinear", "bilinear", "nearest")
         assert stack.base_factor == pytest.approx(3, rel=1e-4) and stack.path == files["base"] and stack.grid == FINE
@@ -192,3 +192,21 @@ def test_scaled_numbers_are_no_heights_yet(tmp_path):
     data = None
     with pytest.raises(BandError, match="scaled numbers.*unscale"):
         Predictors(grid, [Layer(path, kind="elevation")])
+
+
+@pytest.mark.parametrize("value", [-32768, -9999, 3.4e38, -99999])
+def test_undeclared_nodata_is_no_height(tmp_path, value):
+    grid = utm(20, 20)
+    heights = np.full((20, 20), 1500, np.float32)
+    heights[3, 4] = value
+    path = write_raster(tmp_path / "dem.tif", heights, grid)
+    with (
+        Predictors(utm(40, 40, 5.0), [Layer(path, kind="elevation")]) as stack,
+        pytest.raises(RasterError, match="does not declare") as caught,
+    ):
+        stack.read(Window(0, 0, 20, 20))
+    assert "-a_nodata" in caught.value.remedy
+    declared = write_raster(tmp_path / "declared.tif", heights, grid, nodata=np.float32(value))
+    with Predictors(utm(40, 40, 5.0), [Layer(declared, kind="elevation")]) as stack:
+        pixels, valid = stack.read(Window(0, 0, 20, 20))
+    assert (pixels[valid] == 1500).all() and not valid[0, 6:8, 8:10].any()

@@ -150,9 +150,9 @@ def test_levels_are_brought_together_and_told(tmp_path, base, fine):
         assert manifest.sources[0]["layers"] == ["away.tif", "tilted.tif"] and manifest.target["vertical"] == kind
         assert "away.tif lies 25.0" in told and "geoid" in told and "tilted.tif is tilted" in told
         if kind == "none":
-            assert offsets[0]["c"] == 0 and "is raised by" not in told
+            assert offsets[0]["c"] == 0 and "is raised by" not in told and "is lowered by" not in told
         else:
-            assert offsets[0]["c"] == pytest.approx(-25, abs=0.1) and f"away.tif is raised by {offsets[0]['c']:+.2f} m" in told
+            assert offsets[0]["c"] == pytest.approx(-25, abs=0.1) and f"away.tif is lowered by {-offsets[0]['c']:.2f} m" in told
             assert (offsets[1]["a"] != 0) == (kind == "plane")
         assert ("tilted by 7." in told) == (kind == "plane")
     assert found["none"][0] > 20 and found["constant"][0] < 0.7 and found["constant"][1] > 2 and max(found["plane"]) < 0.7

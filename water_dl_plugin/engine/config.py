@@ -36,7 +36,8 @@ def param(
     """A dataclass field that is also a parameter.
 
     `unit` is shown behind the label; `minimum`/`maximum` are inclusive; `choices` lists the allowed strings;
-    `file` makes a text a path with that file filter; `of_input` names the layer parameter whose fields are offered.
+    `file` makes a text a path with that file filter; `of_input` names the vector parameter whose fields are
+    offered (not one that takes rasters, too: QGIS 3.22 dies when such a form shows a raster).
     """
     meta = {
         "label": label, "help": help, "unit": unit, "minimum": minimum, "maximum": maximum, "choices": tuple(choices),

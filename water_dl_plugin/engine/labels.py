@@ -178,7 +178,10 @@ class RasterLabels:
             pixels, valid = self._raster.read(window)
             found |= set(np.unique(pixels[valid]).tolist())
             if len(found) > 255:
-                raise LabelError(f"{self.source} has more than 255 different values.", "Choose a class raster, or reclassify it first.")
+                raise LabelError(
+                    f"{self.source} has more than 255 different values.",
+                    "Choose a class raster, or reclassify it first; if it is a fine elevation model to learn from, set TARGET to values.",
+                )
         if not found:
             raise LabelError(f"{self.source} holds nodata only.", "Choose another label raster.")
         return found

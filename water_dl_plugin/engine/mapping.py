@@ -44,7 +44,10 @@ def map_classes(
     info = model.info
     if info.task != "segmentation":
         raise ModelError(
-            f"This is a model for {info.task}.", "classifyraster runs segmentation models; choose the algorithm for this task."
+            f"This is a model for {info.task}, which gives no classes.",
+            "Downscale DEM applies it."
+            if info.task == "regression"
+            else "Classify raster runs models for segmentation; choose the algorithm for this task.",
         )
     threshold = info.threshold if config.threshold is None else config.threshold
     with small_cache(), ExitStack() as files:

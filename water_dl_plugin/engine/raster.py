@@ -101,7 +101,7 @@ class Raster:
         self.dtype = np.result_type(*[_dtype(b) for b in self._bands])
         self._alpha = everything[alpha[0] - 1] if alpha and alpha[0] not in chosen else None
         self.has_alpha = self._alpha is not None
-        self._subset, self._known_scales = None, {}
+        self._subset, self._known_scales, self._heights = None, {}, False
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Pixels `(bands, rows, cols)` in the native dtype and `valid`, bool of the same shape. The window must lie inside."""
@@ -115,7 +115,18 @@ class Raster:
             valid &= _array(self._alpha, box, self.path) > 0
         if self.dtype.kind == "f":
             valid &= np.isfinite(pixels)
+        if self._heights:
+            self._check_heights(pixels, valid)
         return pixels, valid
+
+    def _check_heights(self, pixels: np.ndarray, valid: np.ndarray) -> None:
+        odd = valid & ((pixels < _DEEPEST) | (pixels > _HIGHEST) | (pixels == -9999))
+        if odd.any():
+            value = f"{pixels[odd][0]:.7g}"
+            raise RasterError(
+                f"{self.path} holds the height {value}, which must be nodata that the file does not declare.",
+                f"Declare it: gdal_edit.py -a_nodata {value} FILE, or Translate (convert format) in the Processing toolbox.",
+            )
 
     def _mask(self, band, plane: np.ndarray, box):
         """Where a band holds data. GDAL knows one kind of mask per band and lets a nodata value, a mask and an alpha band
@@ -197,8 +208,10 @@ class Raster:
         """The file's own metadata."""
         return dict(self._dataset.GetMetadata() or {})
 
-    def plain_heights(self) -> None:
-        """Raise `BandError` if the numbers are not heights yet: stored with a scale or an offset, which nobody applies here."""
+    def as_heights(self) -> None:
+        """Take the numbers for heights from now on: reading raises `RasterError` where they can't be, as undeclared nodata can't. Raises `BandError`
+        if they are not heights yet: stored with a scale or an offset, which nobody applies here."""
+        self._heights = True
         if any((b.GetScale() or 1.0) != 1.0 or (b.GetOffset() or 0.0) != 0.0 for b in self._bands):
             raise BandError(
                 f"{self.path} holds scaled numbers (scale {self._bands[0].GetScale():g}, offset {self._bands[0].GetOffset() or 0:g}), not heights.",
@@ -225,6 +238,7 @@ class Raster:
 
 
 _UNREACHED = -1.7e308
+_DEEPEST, _HIGHEST = -12_000, 40_000  # no sea is so deep in metres, no mountain so high in feet
 
 
 def aligned(raster: Raster, grid: Grid, over: str) -> bool:

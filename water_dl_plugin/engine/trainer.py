@@ -109,11 +109,17 @@ class Trainer:
         return Run(
             title=f"Training of {os.path.basename(self.output)}", evaluation=evaluator, validation=[shown[i] for i in keep], bands=[b["name"] for b in chips.manifest.bands],
             settings=self.config.to_json(), versions=self.versions(), facts=[("Chips", f"{len(self.learn)} + {len(self.check)}"), *facts],
-            subtitle=f"{' with '.join([self.config.architecture, *map(str, self.arguments.values())])} on {os.path.basename(os.path.normpath(chips.folder))}", look=look, **more,
+            subtitle=f"{' with '.join(filter(None, [self.config.architecture, ', '.join(_words(self.arguments))]))} on {os.path.basename(os.path.normpath(chips.folder))}", look=look, **more,
         )  # fmt: skip
 
     def versions(self) -> dict[str, str]:
         return versions()
+
+
+def _words(arguments: dict) -> list[str]:
+    """The architecture's arguments for people: an encoder by its name, numbers with theirs; switches that are off and lists say nothing."""
+    numbers = {k: v for k, v in arguments.items() if not isinstance(v, (list, tuple)) and v is not False}
+    return [str(v) if isinstance(v, str) else k if v is True else f"{k} {v}" for k, v in numbers.items()]
 
 
 def versions() -> dict[str, str]:

@@ -16,8 +16,8 @@ COLUMNS = {
 }  # fmt: skip
 
 
-def values_report(path: str, run, unit: str, groups: list) -> None:
-    """Write the page of a training run (`trainer.Run`) on values in `unit`.
+def values_report(path: str, run, unit: str, pixel_m: float, groups: list) -> None:
+    """Write the page of a training run (`trainer.Run`) on values in `unit`; `pixel_m`: side of a pixel.
 
     `groups`: (which, [(chip, skill, pixels, valid, given, target)]), chips to show. Raises `OutputError`.
     """
@@ -38,7 +38,7 @@ def values_report(path: str, run, unit: str, groups: list) -> None:
         page.heading(f"Validation chips with the {which} gain")
         page.text("Each row: interpolated base, result, truth as shaded relief; expected error (light: small).")
         page.gallery([
-            (_row(pixels, valid, given, target), f"{image}, {skill:.1%} of the base's RMSE gone") for image, skill, pixels, valid, given, target in chips
+            (_row(pixels, valid, given, target, pixel_m), f"{image}, {skill:.1%} of the base's RMSE gone") for image, skill, pixels, valid, given, target in chips
         ])  # fmt: skip
     page.heading("How it was made")
     epoch_table(page, run.history, COLUMNS)
@@ -46,12 +46,12 @@ def values_report(path: str, run, unit: str, groups: list) -> None:
     page.write(path)
 
 
-def _row(pixels: np.ndarray, valid: np.ndarray, given: np.ndarray, target: np.ndarray) -> np.ndarray:
+def _row(pixels: np.ndarray, valid: np.ndarray, given: np.ndarray, target: np.ndarray, pixel_m: float) -> np.ndarray:
     """Four grey pictures side by side, uint8 `(rows, 4 cols + 3 SEPARATED, 3)`."""
     base = np.where(valid[0], pixels[0], np.nan).astype(np.float64)
     heights = [base, base + given[0], base + target]
     spread = given[1] / max(float(np.percentile(given[1], 98)), 1e-6)
-    relief, _ = shades([gradient(z, 1.0, 1.0) for z in heights], SEPARATED)
+    relief, _ = shades([gradient(z, pixel_m, pixel_m) for z in heights], SEPARATED)
     grey = np.where(valid[0], 255 * (1 - 0.9 * np.clip(spread, 0, 1)), 235).astype(np.uint8)
     gap = np.full((len(base), SEPARATED, 3), SEPARATOR, np.uint8)
     return np.concatenate([relief, gap, np.repeat(grey[..., None], 3, axis=2)], axis=1)

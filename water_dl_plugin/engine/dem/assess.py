@@ -141,6 +141,8 @@ def _open(path: str, what: str, band: int = 0) -> Raster:
             else "Save the band with the heights as a file of its own (Raster, Conversion, Translate)."
         )
         raise BandError(f"The {what} {path} has {len(raster.bands)} bands; which one holds the heights?", mend)
+    if what != "land cover":
+        raster.as_heights()
     return raster
 
 

@@ -31,6 +31,7 @@ from .wanted import Wanted, check_unit, doubts, layers, wanted, zfactor
 NODATA = -9999.0
 RAMP = 32  # px that neighbouring windows share beyond their margins: where voids are filled they may differ a little
 BLOCK = 1024
+DOUBTFUL = 3.0  # mean change over mean expected error; a good model changes less than it expects to err
 _SAMPLE = 16  # every so many pixels along both axes the expected error is looked at
 
 
@@ -137,7 +138,8 @@ class _Job:
             self.source.set_offset(i, offset)
             if kind != "none":
                 progress(
-                    0, f"{name} is raised by {offset.c:.3g} {self.unit}{' and tilted' if offset.a or offset.b else ''} to the base's level."
+                    0,
+                    f"{name} is {'raised' if offset.c >= 0 else 'lowered'} by {abs(offset.c):.2f} {self.unit}{' and tilted' if offset.a or offset.b else ''} to the base's level.",
                 )
 
     def _infer(self) -> InferConfig:
@@ -232,6 +234,12 @@ class _Job:
             high,
             self.model.provider,
         )
+        if self.pixels and done.mean_change > DOUBTFUL * done.mean_error:
+            progress(
+                1,
+                f"Warning: the heights were changed by {done.mean_change:.3g} {self.unit} on average, far more than their expected error ({done.mean_error:.3g}). "
+                "The inputs are unlike those of the training: check their units, order and nodata, and don't use the result.",
+            )
         progress(
             1,
             f"{100 * self.voids / total:.2f} % of the pixels are void, where the base is. The interpolated base was changed by {done.mean_change:.3g} {self.unit} on average, "

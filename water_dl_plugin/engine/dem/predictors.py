@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -71,7 +72,7 @@ class Predictors:
         self.base_factor = ratios[0]
         for layer, member in zip(self.layers, self._members):
             if layer.kind == "elevation":
-                member.plain_heights()
+                member.as_heights()
             if layer.kind == "elevation" and len(member.bands) > 1:
                 raise BandError(
                     f"{layer.path} has {len(member.bands)} bands; an elevation model has one.",
@@ -83,7 +84,7 @@ class Predictors:
                 "The coarse elevation model comes first, the fine one is the target. Are they mixed up?",
             )
         counts = [len(m.bands) for m in self._members]
-        self.bands = [Band(b.name, b.unit, "float32", None) for m in self._members for b in m.bands]
+        self.bands = [Band(_name(m, b), b.unit, "float32", None) for m in self._members for b in m.bands]
         self.kinds = tuple(k for layer, n in zip(self.layers, counts) for k in [layer.kind] * n)
         self.resamplings = tuple(r for way, n in zip(self._chosen, counts) for r in [way] * n)
 
@@ -141,6 +142,14 @@ class Predictors:
 
     def __exit__(self, *_):
         self.close()
+
+
+def _name(raster: Raster, band: Band) -> str:
+    """What a band calls itself; where it does not, the file's name says more than "Band 1"."""
+    if not re.fullmatch(r"Band \d+", band.name):
+        return band.name
+    stem = os.path.splitext(os.path.basename(raster.path))[0]
+    return stem if len(raster.bands) == 1 else f"{stem} {band.name}"
 
 
 def _own(kind: str) -> str:

@@ -37,7 +37,7 @@ class ValueTarget:
             raise LabelError(f"{labels} is a vector layer.", "With the target 'values' the labels are a raster: the fine elevation model.")
         self._config, self._path, self._name = config, labels, os.path.basename(labels)
         self._raster = files.enter_context(Raster(labels))
-        self._raster.plain_heights()
+        self._raster.as_heights()
         if len(self._raster.bands) > 1:
             raise BandError(
                 f"{labels} has {len(self._raster.bands)} bands; an elevation model has one.", "Choose the fine elevation model."
@@ -88,7 +88,7 @@ class ValueTarget:
         if self._config.vertical != "none":
             change = np.ptp(offset.a * (both.x - offset.x0) + offset.b * (both.y - offset.y0))
             tilted = f", tilted by {change:.2f} m across" if change else ""
-            progress(1, f"{name} is raised by {offset.c:+.2f} m{tilted} to meet {self._name}.")
+            progress(1, f"{name} is {'raised' if offset.c >= 0 else 'lowered'} by {abs(offset.c):.2f} m{tilted} to meet {self._name}.")
         return offset
 
     def read(self, grid: Grid) -> tuple[np.ndarray, np.ndarray]:

@@ -80,7 +80,7 @@ def flood_extent(
             progress(0, f"Warning: the method {config.method} does not use {name}.")
     with small_cache(), ExitStack() as files:
         raster = files.enter_context(Raster(dem, "1"))
-        raster.plain_heights()
+        raster.as_heights()
         grid, unit = raster.grid, raster.bands[0].unit
         found = Flooded(unit)
         water = (

@@ -13,10 +13,7 @@ class AssessConfig(Config):
     """Settings of `assessclassification`."""
 
     class_field: str = param(
-        "",
-        "Class field",
-        "Field of the truth layer that names the class, as text or whole number. Not needed for a truth raster.",
-        of_input="LABELS",
+        "", "Class field", "Field of the truth layer that names the class, as text or whole number. Not needed for a truth raster."
     )
     positive: str = param(
         "",

@@ -22,7 +22,6 @@ class ChipsConfig(Config):
         "",
         "Class field",
         "Field of the label layer that names the class, as text or whole number. Leave empty if all labels are one class; then choose that unlabelled pixels are background.",
-        of_input="LABELS",
     )
     classes: str = param(
         "",

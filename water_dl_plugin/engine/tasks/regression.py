@@ -39,6 +39,7 @@ class Regression:
             raise ChipsError("chips.json does not say how the chips were made.", "Export them again, with TARGET=values.")
         self.arguments = {"elevations": elevations}
         self.slope_weight, self.spread_scale, self.relief = 0.0, 1.0, 1.0
+        self.pixel_m = manifest.pixel_size_m or 1.0
         self.width = 2 * int(float(self.told["factor"]) // 2) + 1  # px: nearest odd number to a pixel of the base
 
     def configure(self, config) -> None:
@@ -94,7 +95,7 @@ class Regression:
         ranked.sort()
         count = min(3, (len(ranked) + 1) // 2)
         chosen = [("lowest", ranked[:count]), ("highest", ranked[count:][-count:][::-1])]
-        values_report(path, run, self.told.get("unit", ""), [
+        values_report(path, run, self.told.get("unit", ""), self.pixel_m, [
             (which, [(run.validation[i].image, skill, *run.look(run.validation[i])) for skill, i in some]) for which, some in chosen if some
         ])  # fmt: skip
 

@@ -10,7 +10,7 @@
   </pipe-data-defined-properties>
   <pipe>
     <provider>
-      <resampling zoomedOutResamplingMethod="nearestNeighbour" enabled="false" maxOversampling="2" zoomedInResamplingMethod="nearestNeighbour"/>
+      <resampling zoomedOutResamplingMethod="bilinear" enabled="true" maxOversampling="4" zoomedInResamplingMethod="bilinear"/>
     </provider>
     <rasterrenderer nodataColor="" alphaBand="-1" angle="45" type="hillshade" zfactor="@zfactor@" band="1" opacity="1" azimuth="315" multidirection="1">
       <minMaxOrigin>
@@ -22,10 +22,10 @@
         <stdDevFactor>2</stdDevFactor>
       </minMaxOrigin>
     </rasterrenderer>
-    <brightnesscontrast brightness="0" gamma="1" contrast="30"/>
+    <brightnesscontrast brightness="0" gamma="1" contrast="10"/>
     <huesaturation colorizeBlue="128" invertColors="0" colorizeOn="0" colorizeStrength="100" colorizeRed="255" colorizeGreen="128" saturation="0" grayscaleMode="0"/>
     <rasterresampler zoomedOutResampler="bilinear" zoomedInResampler="bilinear" maxOversampling="2"/>
-    <resamplingStage>resamplingFilter</resamplingStage>
+    <resamplingStage>provider</resamplingStage>
   </pipe>
   <blendMode>0</blendMode>
 </qgis>
