@@ -54,6 +54,8 @@ def stages(config: TrainConfig) -> list[Stage]:
     for item in listed:
         if not isinstance(item, dict) or not set(item) <= {"loss", "epochs", "lr"}:
             raise ConfigError(f"This is no stage: {str(item)[:80]}.", example)
+        if "lr" in item and item["lr"] is None:
+            raise ConfigError("Stages: Learning rate (lr) is not a number.", example)
         try:  # the plain settings give the limits, and what a stage leaves out
             made = dataclasses.replace(config, stages="", loss=item.get("loss", config.loss), epochs=item.get("epochs", config.epochs), learning_rate=item.get("lr", config.learning_rate))  # fmt: skip
         except ConfigError as error:
