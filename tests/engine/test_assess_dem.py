@@ -12,9 +12,9 @@ from osgeo import gdal
 
 from tests import helpers
 from tests.engine.test_coregister import hills
-from water_dl_plugin.engine.dem import assess as road
-from water_dl_plugin.engine.dem.assess import assess_dem
-from water_dl_plugin.engine.dem.compare import Frame, inside
+from water_dl_plugin.engine.dem.quality import assess as road
+from water_dl_plugin.engine.dem.quality.assess import assess_dem
+from water_dl_plugin.engine.dem.quality.compare import Frame, inside
 from water_dl_plugin.engine.errors import BandError, Cancelled, ConfigError, GridMismatchError, LabelError
 from water_dl_plugin.engine.raster import Raster
 from water_dl_plugin.engine.settings import AssessDemConfig

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from tests import helpers
-from water_dl_plugin.engine.dem import coregister
-from water_dl_plugin.engine.dem.coregister import Block, find, offset, pairs, sample
+from water_dl_plugin.engine.dem.quality import coregister
+from water_dl_plugin.engine.dem.quality.coregister import Block, find, offset, pairs, sample
 from water_dl_plugin.engine.dem.resample import heights_on
 from water_dl_plugin.engine.raster import Raster
 from water_dl_plugin.engine.windows import Window

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from water_dl_plugin.engine.dem.figures import NAMES, Angles, Errors, improvement, turn
+from water_dl_plugin.engine.dem.quality.figures import NAMES, Angles, Errors, improvement, turn
 
 
 def of(error, height=None) -> dict:

@@ -53,7 +53,7 @@ class AssessDem(WaterAlgorithm):
         ]  # fmt: skip
 
     def work(self, data, config, progress):
-        from ..engine.dem.assess import assess_dem
+        from ..engine.dem.quality.assess import assess_dem
 
         found = assess_dem(
             data.raster("INPUT"), data.raster("REFERENCE"), config, baselines=data.rasters("BASELINES"), landcover=data.raster("LANDCOVER"),

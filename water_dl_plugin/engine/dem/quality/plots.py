@@ -8,7 +8,7 @@ from typing import Optional
 
 import numpy as np
 
-from ..plots import BLUE, FAINT, INK, ORANGE, SOFT, WIDTH, dress, new_figure, shortened
+from ...plots import BLUE, FAINT, INK, ORANGE, SOFT, WIDTH, dress, new_figure, shortened
 
 DIVERGING = ("#2166ac", "#67a9cf", "#d1e5f0", "#f7f7f7", "#fddbc7", "#ef8a62", "#b2182b")
 VOID = "#c9d2da"

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Optional
 
-from ..settings import AssessDemConfig
+from ...settings import AssessDemConfig
 from .compare import Frame, Sights, Surface
 from .figures import improvement
 

@@ -7,12 +7,12 @@ import math
 
 import numpy as np
 
-from .. import classes as map_classes
-from ..config import parse_json
-from ..errors import ConfigError
-from ..maps import CLASSES_KEY
-from ..raster import Raster
-from ..settings import AssessDemConfig
+from ... import classes as map_classes
+from ...config import parse_json
+from ...errors import ConfigError
+from ...maps import CLASSES_KEY
+from ...raster import Raster
+from ...settings import AssessDemConfig
 
 MANY_CLASSES = 60
 

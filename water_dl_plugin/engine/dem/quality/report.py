@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from ..panels import shades
-from ..report import Report, number
-from ..tables import json_text
-from ..windows import Window
+from ...panels import shades
+from ...report import Report, number
+from ...tables import json_text
+from ...windows import Window
+from ..heights import gradient
 from . import plots
 from .assessment import DemAssessment, metres
 from .compare import Surface
 from .figures import improvement
-from .heights import gradient
 
 SHARE = 0.99  # of the pixels that a histogram shows
 _DASH, _MINUS = "\u2013", "\u2212"

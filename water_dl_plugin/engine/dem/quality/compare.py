@@ -9,13 +9,13 @@ from typing import Optional
 
 import numpy as np
 
-from ..grid import Grid
-from ..raster import Raster
-from ..windows import Window
+from ...grid import Grid
+from ...raster import Raster
+from ...windows import Window
+from ..heights import aspect_deg, slope_deg, spacing_m
+from ..resample import heights_on, source_window
 from .coregister import Shift
 from .figures import Angles, Errors, turn
-from .heights import aspect_deg, slope_deg, spacing_m
-from .resample import heights_on, source_window
 
 OVERVIEW = 640  # px: the longer side of an error map
 LINE, TILE = 480, 288  # px: longest profile, side of a hillshade

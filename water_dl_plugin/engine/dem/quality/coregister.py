@@ -14,8 +14,8 @@ from typing import Callable
 
 import numpy as np
 
-from ..grid import Grid
-from ..windows import Window, blocks
+from ...grid import Grid
+from ...windows import Window, blocks
 
 Heights = Callable[[Grid], tuple[np.ndarray, np.ndarray]]  # grid -> heights float64 (rows, cols) in m, valid
 ENOUGH = 1 << 20  # pixels: more make neither shift nor offset better

@@ -12,18 +12,18 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from ..errors import BandError, ConfigError, GridMismatchError
-from ..labels import Area
-from ..progress import Progress, part, silent
-from ..raster import Raster, Writer, aligned, small_cache, writable
-from ..settings import AssessDemConfig
-from ..styles import for_height_errors
-from ..tables import write_csv, write_json
-from ..windows import blocks
+from ...errors import BandError, ConfigError, GridMismatchError
+from ...labels import Area
+from ...progress import Progress, part, silent
+from ...raster import Raster, Writer, aligned, small_cache, writable
+from ...settings import AssessDemConfig
+from ...styles import for_height_errors
+from ...tables import write_csv, write_json
+from ...windows import blocks
+from ..resample import MUCH_FINER, ratio
 from .assessment import DemAssessment
 from .compare import AS_IT_IS, TILES, Frame, Groups, Overview, Sights, Surface, Tally, aspect_error, inside
 from .position import coregister_all
-from .resample import MUCH_FINER, ratio
 from .strata import LandCover, slope_limits, slope_names
 
 BLOCK = 4 * TILES

@@ -6,14 +6,15 @@ import math
 
 import numpy as np
 
-from ..grid import Grid
-from ..progress import Progress, part
-from . import coregister, vertical
+from ...grid import Grid
+from ...progress import Progress, part
+from .. import vertical
+from ..heights import spacing_m
+from ..resample import ratio
+from . import coregister
 from .assessment import DemAssessment
 from .compare import AS_IT_IS, Surface
 from .coregister import Shift
-from .heights import spacing_m
-from .resample import ratio
 
 HALF = (0.4, 0.6)  # px: a shift in between is the usual mistake of taking corners of pixels for their centres
 SHIFTED = 0.25  # px: from here on a shift is told as a warning

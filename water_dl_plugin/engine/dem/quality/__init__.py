@@ -1,0 +1,1 @@
+"""How good an elevation model is: errors against a reference, beside interpolations, after coregistration; the report."""
