@@ -14,8 +14,9 @@ sys.path.insert(0, ROOT)
 import downscaling  # noqa: E402
 
 from water_dl_plugin.engine import plots  # noqa: E402
-from water_dl_plugin.engine.dem.heights import gradient, spacing_m  # noqa: E402
 from water_dl_plugin.engine.dem.resample import heights_on  # noqa: E402
+from water_dl_plugin.engine.grid import spacing_m  # noqa: E402
+from water_dl_plugin.engine.heights import gradient  # noqa: E402
 from water_dl_plugin.engine.panels import shades  # noqa: E402
 from water_dl_plugin.engine.raster import Raster  # noqa: E402
 from water_dl_plugin.engine.windows import Window  # noqa: E402

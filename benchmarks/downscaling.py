@@ -27,9 +27,10 @@ import coarse_dems  # noqa: E402
 import rough_maps  # noqa: E402
 
 from water_dl_plugin.engine.dem.downscale import downscale  # noqa: E402
-from water_dl_plugin.engine.dem.heights import level_areas, slope_deg, spacing_m  # noqa: E402
 from water_dl_plugin.engine.dem.resample import heights_on  # noqa: E402
 from water_dl_plugin.engine.export import export  # noqa: E402
+from water_dl_plugin.engine.grid import spacing_m  # noqa: E402
+from water_dl_plugin.engine.heights import level_areas, slope_deg  # noqa: E402
 from water_dl_plugin.engine.raster import Raster  # noqa: E402
 from water_dl_plugin.engine.settings import ChipsConfig, DownscaleConfig, TrainConfig  # noqa: E402
 from water_dl_plugin.engine.train import train  # noqa: E402

@@ -18,10 +18,11 @@ from osgeo import gdal, gdal_array
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from water_dl_plugin.engine.dem.heights import gradient  # noqa: E402
-from water_dl_plugin.engine.flood.assess import AGREEMENT, assess_flood  # noqa: E402
+from water_dl_plugin.engine.flood.assess import assess_flood  # noqa: E402
 from water_dl_plugin.engine.flood.extent import flood_extent  # noqa: E402
 from water_dl_plugin.engine.flood.flow import Flow  # noqa: E402
+from water_dl_plugin.engine.flood.scores import AGREEMENT  # noqa: E402
+from water_dl_plugin.engine.heights import gradient  # noqa: E402
 from water_dl_plugin.engine.panels import colourise, shades  # noqa: E402
 from water_dl_plugin.engine.raster import Raster  # noqa: E402
 from water_dl_plugin.engine.settings import AssessFloodConfig, FloodConfig  # noqa: E402

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 from tests.helpers import box, crs, read_raster, utm, write_layer, write_raster
 from water_dl_plugin.engine.errors import Cancelled, ConfigError, GridMismatchError, LabelError
-from water_dl_plugin.engine.flood.assess import AGREEMENT, Score, assess_flood
+from water_dl_plugin.engine.flood.assess import assess_flood
 from water_dl_plugin.engine.flood.inputs import FloodMap
+from water_dl_plugin.engine.flood.scores import AGREEMENT, Score
 from water_dl_plugin.engine.grid import Grid
 from water_dl_plugin.engine.settings import AssessFloodConfig
 from water_dl_plugin.engine.windows import Window

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from osgeo import gdal
 
 from tests.helpers import crs, utm, write_raster
-from water_dl_plugin.engine.dem.heights import aspect_deg, fill_voids, gradient, level_areas, slope_deg, spacing_m
+from water_dl_plugin.engine.grid import spacing_m
+from water_dl_plugin.engine.heights import aspect_deg, fill_voids, gradient, level_areas, slope_deg
 from water_dl_plugin.engine.raster import Grid
 
 

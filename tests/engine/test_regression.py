@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from water_dl_plugin.engine import normalise, regression_losses, settings
-from water_dl_plugin.engine.dem.heights import moving_mean
 from water_dl_plugin.engine.errors import ChipsError, ConfigError
+from water_dl_plugin.engine.heights import moving_mean
 from water_dl_plugin.engine.manifest import Manifest
 from water_dl_plugin.engine.normalise import Normalisation, Sketch
 from water_dl_plugin.engine.regression_losses import SPREAD_WEIGHT, loss

@@ -52,7 +52,8 @@ class AssessFlood(WaterAlgorithm):
 
     def work(self, data, config, progress):
         from ..engine import styles
-        from ..engine.flood.assess import AGREEMENT, assess_flood
+        from ..engine.flood.assess import assess_flood
+        from ..engine.flood.scores import AGREEMENT
 
         agreement = data.layer("OUTPUT", "Flood map agreement")
         found = assess_flood(

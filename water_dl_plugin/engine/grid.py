@@ -158,6 +158,21 @@ def same_crs(a: str, b: str) -> bool:
     return a == b or bool(a and b and spatial_reference(a).IsSame(spatial_reference(b)))
 
 
+def spacing_m(grid: Grid) -> tuple[float, float]:
+    """Ground distance in metres from pixel to pixel, along the columns' direction (dx) and the rows' (dy), in the grid's middle.
+
+    True on the ellipsoid whatever the projection. Without a CRS a map unit is taken as a metre; a local CRS says its unit.
+    """
+    reference = spatial_reference(grid.crs) if grid.crs else None
+    if reference is None or not (reference.IsGeographic() or reference.IsProjected()):
+        unit = reference.GetLinearUnits() if reference else 1.0
+        return grid.pixel_size[0] * unit, grid.pixel_size[1] * unit
+    col, row = grid.width / 2, grid.height / 2
+    ends = [grid.to_map(col + c, row + r) for c, r in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))]
+    left, right, above, below = (np.array(p[:2]) for p in equal_area(grid).TransformPoints([list(e) for e in ends]))
+    return float(np.hypot(*(right - left))), float(np.hypot(*(below - above)))
+
+
 def horizontal(crs: str) -> str:
     """A CRS (WKT) without its vertical part."""
     if not crs:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from .dem.heights import continued
 from .errors import ConfigError, ModelError
+from .heights import continued
 from .settings import SCHEMES
 
 EQUALIZE_BINS = 40_000

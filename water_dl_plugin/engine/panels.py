@@ -90,7 +90,7 @@ def panel(image: np.ndarray, truth: np.ndarray, prediction: np.ndarray, colours:
 def shades(rises: Sequence[tuple], separator: int = 6) -> tuple[np.ndarray, float]:
     """Hillshades side by side, uint8 `(rows, cols, 3)`, and by how much heights were raised for it, the same for all.
 
-    `rises` are (dz_dx, dz_dy) as `dem.heights.gradient` gives; the first one, the reference, sets the exaggeration. NaN is hatched.
+    `rises` are (dz_dx, dz_dy) as `heights.gradient` gives; the first one, the reference, sets the exaggeration. NaN is hatched.
     """
     steep = np.hypot(*rises[0])
     usual = float(np.nanpercentile(steep, 90)) if np.isfinite(steep).any() else 1.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from . import plots
-from .dem.heights import gradient
+from .heights import gradient
 from .panels import SEPARATOR, shades
 from .report import Report
 from .report_pages import HEADERS, epoch_table, how

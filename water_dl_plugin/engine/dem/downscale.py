@@ -13,7 +13,7 @@ import numpy as np
 from .. import bundle
 from ..backends import OnnxModel
 from ..errors import ConfigError, GridMismatchError
-from ..grid import Grid, horizontal, with_vertical
+from ..grid import Grid, horizontal, spacing_m, with_vertical
 from ..infer import predict, window_size
 from ..maps import check_outputs
 from ..progress import Progress, part, silent
@@ -24,7 +24,6 @@ from ..windows import Window, blocks
 from . import vertical
 from .consistency import HALO, axis, correction
 from .finer import at_resolution, finer, place_in
-from .heights import spacing_m
 from .predictors import Predictors
 from .wanted import Wanted, check_unit, doubts, layers, wanted, zfactor
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 
 from ..errors import ConfigError
-from ..grid import Grid, horizontal, same_crs
-from .heights import spacing_m
+from ..grid import Grid, horizontal, same_crs, spacing_m
 
 MOST = 64  # times finer than the base: beyond it a resolution was typed in another unit
 _SQUARE = 1.1

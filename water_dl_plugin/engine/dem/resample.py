@@ -6,10 +6,9 @@ import numpy as np
 from osgeo import gdal
 
 from ..errors import RasterError
-from ..grid import Grid, horizontal, moved
+from ..grid import Grid, horizontal, moved, spacing_m
 from ..raster import RESAMPLING, Raster
 from ..windows import Window
-from .heights import spacing_m
 
 MOST_PX = 4 << 20  # of a source that are read at once: 32 MiB for each band as float64
 REACH, AROUND = 2, 2  # px: how far the kernel of cubic convolution reaches, and how far beyond that a void's neighbours are looked at

@@ -12,12 +12,12 @@ import numpy as np
 from ..chips import Chip, ChipSet, Manifest
 from ..classes import MapClass
 from ..errors import BandError, ConfigError, GridMismatchError, LabelError
+from ..heights import LEVEL_PX, level_areas
 from ..labels import Shapes, is_vector
 from ..progress import Progress, part
 from ..raster import RESAMPLING, Grid, Raster, aligned, parse_bands
 from ..settings import ChipsConfig
 from ..windows import Window
-from .heights import LEVEL_PX, level_areas
 from .predictors import Layer, Predictors, guessed_kind
 from .resample import heights_on
 from .vertical import Offset, doubts, fit, pairs, raster_doubts, stepped_in

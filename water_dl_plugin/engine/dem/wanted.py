@@ -10,10 +10,9 @@ from typing import Optional
 from .. import strict
 from ..bundle import ModelInfo
 from ..errors import ModelError
-from ..grid import Grid
+from ..grid import Grid, spacing_m
 from ..raster import Raster
 from .finer import MOST
-from .heights import spacing_m
 from .predictors import Layer
 from .vertical import FOOT
 

@@ -15,9 +15,8 @@ import numpy as np
 
 from .. import maps
 from ..classes import MapClass, colour_of
-from ..dem.heights import spacing_m
 from ..errors import ConfigError, LabelError, RasterError
-from ..grid import Grid
+from ..grid import Grid, spacing_m
 from ..labels import Shapes
 from ..progress import Progress, part, silent
 from ..raster import Raster, Writer, small_cache, writable

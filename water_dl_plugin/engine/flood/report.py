@@ -9,7 +9,7 @@ from ..panels import IGNORED, colourise
 from ..plots import BLUE, GREEN, INK, ORANGE, SOFT, dress, new_figure, shortened
 from ..report import Report, Swatch, number
 from ..tables import json_text
-from .assess import AGREEMENT, FloodAssessment
+from .scores import AGREEMENT, FloodAssessment
 
 
 def flood_report(path: str, result: FloodAssessment, title: str) -> None:

@@ -9,10 +9,10 @@ import torch
 
 from .. import regression_losses
 from ..dem.finer import MOST
-from ..dem.heights import fill_voids, moving_mean
 from ..dem.predictors import KINDS
 from ..dem.vertical import KINDS as VERTICAL
 from ..errors import ChipsError
+from ..heights import fill_voids, moving_mean
 from ..raster import RESAMPLING
 from ..values_report import values_report
 

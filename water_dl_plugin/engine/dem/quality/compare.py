@@ -9,10 +9,10 @@ from typing import Optional
 
 import numpy as np
 
-from ...grid import Grid
+from ...grid import Grid, spacing_m
+from ...heights import aspect_deg, slope_deg
 from ...raster import Raster
 from ...windows import Window
-from ..heights import aspect_deg, slope_deg, spacing_m
 from ..resample import heights_on, source_window
 from .coregister import Shift
 from .figures import Angles, Errors, turn

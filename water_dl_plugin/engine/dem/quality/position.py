@@ -6,10 +6,9 @@ import math
 
 import numpy as np
 
-from ...grid import Grid
+from ...grid import Grid, spacing_m
 from ...progress import Progress, part
 from .. import vertical
-from ..heights import spacing_m
 from ..resample import ratio
 from . import coregister
 from .assessment import DemAssessment

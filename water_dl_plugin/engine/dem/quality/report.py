@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from ...heights import gradient
 from ...panels import shades
 from ...report import Report, number
 from ...tables import json_text
 from ...windows import Window
-from ..heights import gradient
 from . import plots
 from .assessment import DemAssessment, metres
 from .compare import Surface

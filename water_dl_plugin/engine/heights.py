@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..grid import Grid, equal_area, spatial_reference
-
 LEVEL_PX = 5  # side of the smallest area that counts as level
 
 
@@ -75,21 +73,6 @@ def _doubled(values: np.ndarray) -> np.ndarray:
     out[0::2] = 0.75 * values + 0.25 * edged[:-2]
     out[1::2] = 0.75 * values + 0.25 * edged[2:]
     return out
-
-
-def spacing_m(grid: Grid) -> tuple[float, float]:
-    """Ground distance in metres from pixel to pixel, along the columns' direction (dx) and the rows' (dy), in the grid's middle.
-
-    True on the ellipsoid whatever the projection. Without a CRS a map unit is taken as a metre; a local CRS says its unit.
-    """
-    reference = spatial_reference(grid.crs) if grid.crs else None
-    if reference is None or not (reference.IsGeographic() or reference.IsProjected()):
-        unit = reference.GetLinearUnits() if reference else 1.0
-        return grid.pixel_size[0] * unit, grid.pixel_size[1] * unit
-    col, row = grid.width / 2, grid.height / 2
-    ends = [grid.to_map(col + c, row + r) for c, r in ((-0.5, 0), (0.5, 0), (0, -0.5), (0, 0.5))]
-    left, right, above, below = (np.array(p[:2]) for p in equal_area(grid).TransformPoints([list(e) for e in ends]))
-    return float(np.hypot(*(right - left))), float(np.hypot(*(below - above)))
 
 
 def gradient(z: np.ndarray, dx_m: float, dy_m: float) -> tuple[np.ndarray, np.ndarray]:
