@@ -28,6 +28,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 import chips12  # noqa: E402
+import downscaling  # noqa: E402
 import refinement  # noqa: E402
 import rough_maps  # noqa: E402
 
@@ -47,7 +48,7 @@ def main() -> int:
     source = chips12.find(ROOT)
     if not source:
         print("The chips are skipped: they are not here (../shared/data/chips12 beside the checkout, or WATER_DL_DATA=FOLDER).")
-        return refinement.main([])
+        return refinement.main([]) or downscaling.main([])
     wall, cpu = time.perf_counter(), time.process_time()
     config = settings(sys.argv[1:])
     data = chips12.read(source)
@@ -99,7 +100,9 @@ def main() -> int:
     if config.architecture not in nets.TRAINERS:
         rough_maps.keep_chips(data, next(iter(probability.values())))
     print("\n## Refinement")
-    return refinement.main([])
+    refined = refinement.main([])
+    print("\n## Downscaling")
+    return refined or downscaling.main([])
 
 
 def settings(arguments: list[str]) -> TrainConfig:

@@ -4,7 +4,7 @@ From real fine elevation models two coarse ones each are derived (coarse_dems.py
 product's own road: exportchips with TARGET=values, trainmodel, downscaledem, once with both coarse models and once with the better one alone.
 It is judged on blocks of the map that training and the choice of the epoch have not seen, and on other places altogether ("foreign"), of
 the same pixel sizes, beside nearest, bilinear and cubic interpolation of the better coarse model, cubic interpolation of the other one, and
-their mean. All inputs are put onto the reference's level first, by their median difference, so that no method gains by a mere shift.
+their mean. The drumlins are flooded on each of them, too: what a better model is worth for a flood map, in the held-out blocks. All inputs are put onto the reference's level first, by their median difference, so that no method gains by a mere shift.
 Slope error: RMSE of the slope (Horn) in degrees. `spread`: RMSE over the mean expected error; 1 is honest.
 """
 
@@ -24,6 +24,7 @@ ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
 import coarse_dems  # noqa: E402
+import flood_figures  # noqa: E402
 import rough_maps  # noqa: E402
 
 from water_dl_plugin.engine.dem.downscale import downscale  # noqa: E402
@@ -80,7 +81,7 @@ def enough(result: dict) -> bool:
     good = True
     for name, places in result.items():
         for place, rows in places.items():
-            if "model, both" in rows:
+            if place != "floods" and "model, both" in rows:
                 gone = 1 - rows["model, both"]["rmse"] / rows["cubic"]["rmse"]
                 if gone < (0 if place.startswith("foreign") else WANTED):
                     print(f"NOT ENOUGH: {name}, {place}: {gone:.1%} of cubic's RMSE is gone.")
@@ -115,7 +116,31 @@ def case(name: str, source: str, folder: str, given) -> dict:
     for place, scene_ in places.items():
         table[place] = judge(scene_, result[place], None if "foreign" in place else held)
         show(f"{name}: {place}", table[place])
+    if fine == DRUMLINS and given.inputs is None:
+        print(f"\n{name}: floods on {fine}, in the held-out blocks, against those on the reference\n")
+        rows = floods(folder, home, next(iter(result.values())))
+        print(flood_figures.table(rows))
+        table["floods"] = rows
     return table
+
+
+def floods(folder: str, home: dict[str, str], made: dict) -> list[dict]:
+    """Figures of flood maps, see `flood_figures.figures`. Every model is put onto the reference's level first, those of the networks by what the
+    interpolated base is raised by: `downscaledem` keeps the base's level."""
+    heights, transform, crs = coarse_dems.read(home["fine"])
+    with Raster(home["fine"]) as reference:
+        grid = reference.grid
+    planes, dems = {}, {}
+    for label, kind in (("cubic", "glo"), ("cubic, other model", "nasa")):
+        with Raster(home[kind]) as raster:
+            found, valid = heights_on(raster, grid, "cubic")
+        planes[label] = np.where(valid[0], found[0], np.nan)
+    level = {label: float(np.nanmedian(heights - z)) for label, z in planes.items()}
+    planes.update({label: coarse_dems.read(path)[0] for label, (path, _) in made.items()})
+    for number, (label, z) in enumerate(planes.items()):
+        dems[label] = coarse_dems.write(os.path.join(folder, f"level{number}.tif"), z + level.get(label, level["cubic"]), transform, crs)
+    area = f"{os.path.join(folder, 'chips_both', 'chips.gpkg')}|layername=blocks|subset=split = 'test'"
+    return flood_figures.figures(home["fine"], dems, area=area)
 
 
 def scene(source: str, folder: str, name: str, by: int, factor: int, pixel_m: float) -> dict[str, str]:

@@ -41,9 +41,9 @@ def cases(reference_dem: str) -> dict[str, FloodConfig]:
     return {f"bathtub {level:g} m": FloodConfig(level=level), **hand}
 
 
-def figures(reference_dem: str, dems: dict[str, str], floods: dict | None = None, keep: dict | None = None) -> list[dict]:
+def figures(reference_dem: str, dems: dict[str, str], floods: dict | None = None, keep: dict | None = None, area: str = "") -> list[dict]:
     """A line per flood and elevation model: `flood`, `dem`, and the figures of KEYS, against the flood of `reference_dem`, on its grid, in pixels
-    that all of them know. `dems`: name -> path, on any grid. `floods`: name -> FloodConfig. `keep` takes the pictures, by (flood, dem)."""
+    that all of them know (inside the polygons `area`). `dems`: name -> path, on any grid. `floods`: name -> FloodConfig. `keep` takes the pictures, by (flood, dem)."""
     rows = []
     for flood, config in (floods or cases(reference_dem)).items():
         with tempfile.TemporaryDirectory() as folder:
@@ -51,7 +51,7 @@ def figures(reference_dem: str, dems: dict[str, str], floods: dict | None = None
             for dem, path in zip((reference_dem, *dems.values()), paths):
                 flood_extent(dem, config, depth=path)
             settings = AssessFloodConfig(map_kind="depth", reference_kind="depth")
-            done = assess_flood(paths[1:], paths[0], settings, names=list(dems))
+            done = assess_flood(paths[1:], paths[0], settings, names=list(dems), area=area)
             for score in done.scores:
                 found = score.figures()
                 rows.append({"flood": flood, "dem": score.name, **{key: found[key] for key in KEYS}})

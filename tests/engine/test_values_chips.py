@@ -249,6 +249,12 @@ def test_suspicious_elevation_models_are_told(tmp_path, base, fine):
     assert not any("base.tif" in line and "Warning" in line for line in said)
 
 
+def test_a_second_coarse_model_is_recommended(tmp_path, base, fine):
+    alone = "\n".join(lines_of([base], fine, str(tmp_path / "one"), config())[1])
+    both = "\n".join(lines_of([base, base], fine, str(tmp_path / "two"), config())[1])
+    assert "A second one of another source" in alone and "A second one" not in both
+
+
 def test_a_target_in_whole_metres(tmp_path, base):
     z = np.rint(fine_heights() / 4).astype(np.int16)  # 5 x 5 squares of one height are common now
     fine = write_raster(tmp_path / "steps.tif", z, FINE)

@@ -70,6 +70,12 @@ class ValueTarget:
         if self._water is not None and self._water.missed:
             progress(0, f"Warning: the water mask does not lie over {self._name}.")
         elevations = [layer for layer in scene.layers if layer.kind == "elevation"]
+        if len(elevations) == 1:
+            progress(
+                0,
+                "One coarse elevation model: what looks like terrain in it may be error, and nothing tells. A second one of another source "
+                "helps more than anything else, above all outside the region of training.",
+            )
         for i, layer in enumerate(elevations):  # they come first
             share = part(progress, i / len(elevations), (i + 1) / len(elevations))
             scene.set_offset(i, self._match(os.path.basename(layer.path), scene.member(i), share))
