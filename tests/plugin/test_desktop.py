@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import road
+from tests import helpers, road
 from tests.plugin.conftest import ROOT, small_model
 
 pytestmark = [pytest.mark.qgis, pytest.mark.slow]
@@ -69,3 +69,14 @@ def test_classify_raster_from_its_dialog(desktop, scene, tmp_path):
         "Water map": {"renderer": "paletted", "classes": [[0, "dry land"], [1, "open water"]], "crs": "EPSG:32612"},
         "Probability of water": {"renderer": "singlebandpseudocolor", "classes": None, "crs": "EPSG:32612"},
     }
+
+
+def test_export_chips_of_values_from_its_dialog(desktop, tmp_path):
+    """A raster as labels: QGIS 3.22 died here while the class field was chosen from the labels' fields."""
+    images, values = helpers.hills(1, 96)
+    coarse = helpers.write_raster(tmp_path / "coarse.tif", images[0, 0].reshape(32, 3, 32, 3).mean(axis=(1, 3)), helpers.utm(32, 32, 30.0))
+    fine = helpers.write_raster(tmp_path / "fine.tif", values[0], helpers.utm(96, 96))
+    told = desktop(
+        "waterdl:exportchips", 1, INPUT=[coarse], LABELS=fine, TARGET="values", TILE_SIZE=32, BLOCK_SIZE=32, OUTPUT=str(tmp_path / "chips")
+    )
+    assert told["finished"] is True and (tmp_path / "chips" / "chips.json").exists() and "Chips" in told["layers"]
