@@ -657,7 +657,7 @@ def test_progress_rises_to_one(tmp_path, scene, everywhere):
     export([scene], everywhere, str(tmp_path / "chips"), config(), progress=lambda f, m="": seen.append((f, m)))
     fractions = [f for f, _ in seen]
     assert fractions == sorted(fractions) and fractions[0] < 0.05 and fractions[-1] == 1 and len(seen) > 12
-    assert seen[-1][1].startswith("12 chips (12 train, 0 validation, 0 test)")
+    assert seen[-1][1].startswith("Written: 12 chips (12 train, 0 validation, 0 test)")
 
 
 # --------------------------------------------------------------------------------------------------------------- reading a folder

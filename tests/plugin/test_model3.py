@@ -9,6 +9,7 @@ import pytest
 
 from tests import helpers
 from tests.plugin.conftest import ROOT
+from water_dl_plugin.engine.backends import OnnxModel
 
 pytestmark = pytest.mark.qgis
 MODELS = ROOT / "water_dl_plugin" / "resources" / "models"
@@ -84,6 +85,8 @@ def test_glacial_lakes_from_outlines_to_an_inventory(qgis_process, scene, tmp_pa
     assert ((classes[0] == 1) & scene.water).sum() / ((classes[0] == 1) | scene.water).sum() > 0.9
     lakes = helpers.read_layer(tmp_path / "lakes.gpkg", "lakes")
     assert lakes and all(lake["elevation_m"] == 4321 and lake["area_m2"] > 0 for lake in lakes)
+    info = OnnxModel(str(tmp_path / "m.onnx")).info  # what is chosen in the model reaches its steps
+    assert info.arguments == {"encoder": "resnet18"} and [s["loss"] for s in json.loads(info.training["settings"]["stages"])] == ["bce_dice", "lovasz"]
     assert sum(lake["area_m2"] for lake in lakes) == pytest.approx((classes == 1).sum() * 100, rel=0.02)
 
 
@@ -107,5 +110,6 @@ def test_a_coarse_elevation_model_becomes_finer_and_is_assessed(qgis_process, tm
     assert heights.shape == (1, 160, 192) and transform == grid.transform and valid.all() and heights.dtype == errors.dtype == np.float32
     assert (errors > 0).all() and np.abs(heights[0] - fine).mean() < np.abs(np.kron(coarse[0], np.ones((4, 4))) - fine).mean()
     assert (tmp_path / "dem.qml").exists() and (tmp_path / "error.qml").exists()
+    assert OnnxModel(str(tmp_path / "m.onnx")).info.chip_size == 32
     text = (tmp_path / "a.html").read_text()
     assert "coarse0" in text and "coarse1" in text and "RMSE" in text

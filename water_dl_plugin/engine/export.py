@@ -142,7 +142,7 @@ class _Cutter:
         kinds = ", ".join(f"{sum(c.split == s for c in self.chips)} {s}" for s in SPLITS)
         self.progress(
             1,
-            f"{len(self.chips)} chips ({kinds}); left out: {self.dropped['labels']} with too few labels, {self.dropped['nodata']} with too much nodata.",
+            f"Written: {len(self.chips)} chips ({kinds}); left out: {self.dropped['labels']} with too few labels, {self.dropped['nodata']} with too much nodata.",
         )
         return manifest
 

@@ -213,7 +213,7 @@ class _Hand:
         if not (drainage & known).any():
             raise LabelError("The streams lie on nodata.", "Choose streams on the elevation model.")
         lost = int((known & np.isnan(self._base)).sum()) / int(known.sum())
-        progress(1, f"{int((drainage & known).sum())} stream pixels.")
+        progress(1, f"Streams: {int((drainage & known).sum())} pixels.")
         if lost > 0.001:
             told = "Warning: " if lost > 0.1 else ""
             progress(

@@ -77,7 +77,7 @@ def vectorize(
         ]
         count = sum(map(len, polygons))
         last = 0.8 if previous else 1.0
-        progress(0.5, f"{count} polygons of class {', '.join(reader.classes[k].name for k in chosen)}.")
+        progress(0.5, f"Found {count} polygons of class {', '.join(reader.classes[k].name for k in chosen)}.")
         sums = _zonal(raster, reader, chosen, traced, polygons, extra, part(progress, 0.5, 0.65))
         lakes = Lakes(FIELDS + (CHANGE_FIELDS if previous else ()), raster.grid.crs, count, reader.classes, Spool())
         outlines = _outlines(raster.grid, reader.classes, chosen, traced, polygons, sums, config, part(progress, 0.65, last))
