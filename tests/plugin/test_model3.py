@@ -86,7 +86,10 @@ def test_glacial_lakes_from_outlines_to_an_inventory(qgis_process, scene, tmp_pa
     lakes = helpers.read_layer(tmp_path / "lakes.gpkg", "lakes")
     assert lakes and all(lake["elevation_m"] == 4321 and lake["area_m2"] > 0 for lake in lakes)
     info = OnnxModel(str(tmp_path / "m.onnx")).info  # what is chosen in the model reaches its steps
-    assert info.arguments == {"encoder": "resnet18"} and [s["loss"] for s in json.loads(info.training["settings"]["stages"])] == ["bce_dice", "lovasz"]
+    assert info.arguments == {"encoder": "resnet18"} and [s["loss"] for s in json.loads(info.training["settings"]["stages"])] == [
+        "bce_dice",
+        "lovasz",
+    ]
     assert sum(lake["area_m2"] for lake in lakes) == pytest.approx((classes == 1).sum() * 100, rel=0.02)
 
 
