@@ -83,7 +83,7 @@ def test_with_further_rasters_on_a_grid(hills, inside, tmp_path):
     fine, _, transform = helpers.read_raster(tmp_path / "fine.tif")
     assert fine.shape == (1, 50, 60) and transform[:2] == (400_300.0, 12.0) and not (tmp_path / "error.tif").exists()
     log = "\n".join(map(str, done.log))
-    assert re.search(r"other\.tif is raised by -(2|1\.99|2\.0\d) m", log) and "windows of" in log and "2.5 times finer" in log
+    assert re.search(r"other\.tif is lowered by (1\.99|2\.0\d) m", log) and "windows of" in log and "2.5 times finer" in log
 
 
 def test_the_coarse_heights_can_be_kept(hills, inside, tmp_path):

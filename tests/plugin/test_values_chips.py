@@ -58,7 +58,7 @@ def test_the_same_from_layers_and_what_is_refused(place, inside, tmp_path):
         "VERTICAL": "plane", "VALIDATION_SHARE": 0,
     }  # fmt: skip
     done = inside.run("exportchips", **given, OUTPUT=str(tmp_path / "chips"))
-    assert done.results["NUMBER"] == 4 and sum("is raised by -12.0" in line for line in done.log) == 2
+    assert done.results["NUMBER"] == 4 and sum("is lowered by 12.0" in line for line in done.log) == 2
     assert ChipSet(str(tmp_path / "chips")).manifest.settings["target"] == "values"
     for changes, told in (
         ({"INPUT": [str(place / "fine.tif")], "LABELS": str(place / "base.tif")}, "Are they mixed up?"),
