@@ -27,6 +27,7 @@ __all__ = [
     "Band",
     "Grid",
     "Raster",
+    "Rasters",
     "Stack",
     "Writer",
     "aligned",
@@ -257,7 +258,35 @@ def aligned(raster: Raster, grid: Grid, over: str) -> bool:
     return same
 
 
-class Stack:
+class Rasters:
+    """Several open rasters, `_members`, that are closed together."""
+
+    _members: list[Raster]
+
+    @property
+    def alphas(self) -> list[str]:
+        """Names of the files whose last band says that it is a mask, and takes no part, as the near infrared of many programs does."""
+        return [os.path.basename(m.path) for m in self._members if m.has_alpha]
+
+    def doubts(self) -> list[str]:
+        """Warnings about the rasters by themselves."""
+        return [
+            f"Warning: {name} says that its last band is a mask (alpha), so it takes no part. If it is near infrared, choose the bands, e.g. '1-4'."
+            for name in self.alphas
+        ]
+
+    def close(self) -> None:
+        for member in self._members:
+            member.close()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+
+class Stack(Rasters):
     """Several rasters as one, on the first one's grid; the others are warped window by window where they differ."""
 
     def __init__(self, path: str, others: Sequence[str] = (), bands: str = "", resampling: str = "bilinear"):
@@ -271,15 +300,7 @@ class Stack:
         self.path, self.grid, self._resampling = str(path), self._members[0].grid, resampling
         self.bands = [[b for m in self._members for b in m.bands][i] for i in self._chosen]
         self.dtype = np.result_type(*[m.dtype for m in self._members])
-        self.alphas = [os.path.basename(m.path) for m in self._members if m.has_alpha]
         self._aligned = [aligned(m, self.grid, self.path) for m in self._members]
-
-    def doubts(self) -> list[str]:
-        """Warnings: bands that say they are masks, as the near infrared of many programs does."""
-        return [
-            f"Warning: {name} says that its last band is a mask (alpha), so it takes no part. If it is near infrared, choose the bands, e.g. '1-4'."
-            for name in self.alphas
-        ]
 
     def read(self, window: Window) -> tuple[np.ndarray, np.ndarray]:
         """Pixels and valid `(bands, rows, cols)` of a window inside the first raster."""
@@ -293,16 +314,6 @@ class Stack:
         if len(parts) == 1:
             return parts[0]
         return tuple(np.concatenate([p[k] for p in parts])[self._chosen] for k in (0, 1))
-
-    def close(self) -> None:
-        for member in self._members:
-            member.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def _open(path: str, drivers: Sequence[str] = ()):

@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import BandError, ConfigError, GridMismatchError
 from ..grid import Grid
-from ..raster import Band, Raster, aligned
+from ..raster import Band, Raster, Rasters, aligned
 from ..windows import Window, blocks
 from .resample import heights_on, ratio, suited
 from .vertical import Offset, raster_doubts
@@ -34,7 +34,7 @@ class Layer:
     resampling: str = ""
 
 
-class Predictors:
+class Predictors(Rasters):
     """Several rasters on one grid, window by window; the elevation models come first, the first of them is the base.
 
     Has what `raster.Stack` has. `kinds`, `resamplings` `(bands,)`; `base_factor`: side of a pixel of the base in pixels of the grid, on the
@@ -52,7 +52,7 @@ class Predictors:
             raise ConfigError("The first raster must be an elevation model: the one to be made finer.", "Choose one.")
         if "elevation" in [b.kind for a, b in zip(self.layers, self.layers[1:]) if a.kind != "elevation"]:
             raise ConfigError("Elevation models must come before other rasters.", "Change their order.")
-        self._members: list[Raster] = []
+        self._members = []
         try:
             for layer in self.layers:
                 self._members.append(Raster(layer.path, layer.bands))
@@ -125,23 +125,10 @@ class Predictors:
 
     def doubts(self) -> list[str]:
         """Warnings about each layer by itself: bands that call themselves masks, heights in whole metres, bands of one value."""
-        lines = [
-            f"Warning: {os.path.basename(m.path)} says that its last band is a mask (alpha), so it takes no part. If it is data, choose the bands."
-            for m in self._members if m.has_alpha
-        ]  # fmt: skip
+        lines = super().doubts()
         for layer, member in zip(self.layers, self._members):
             lines += raster_doubts(member, self.grid, layer.kind == "elevation")
         return lines
-
-    def close(self) -> None:
-        for member in self._members:
-            member.close()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.close()
 
 
 def _name(raster: Raster, band: Band) -> str:

@@ -18,7 +18,7 @@ from ..lakes.inventory import Inventory
 from ..lakes.tables import size_class, size_classes
 from ..maps import open_map
 from ..progress import Progress, part, silent
-from ..raster import Grid, Raster, overlap, small_cache
+from ..raster import Grid, Raster, aligned, small_cache
 from ..settings import VectorizeConfig
 from ..windows import Window
 from .changes import FIELDS as CHANGE_FIELDS
@@ -153,13 +153,7 @@ class _Extra:
 
     def __init__(self, path: str, grid: Grid, what: str):
         self._raster, self._grid, self._what = Raster(path), grid, what
-        self._same = self._raster.grid.same_pixels(grid)
-        if not self._same:
-            self._raster.fits(grid)
-            if not overlap(grid, self._raster.grid) or not (grid.georeferenced and self._raster.grid.georeferenced):
-                raise GridMismatchError(
-                    f"The {what} {path} does not lie over the class raster.", "Choose one of the same place, and check the CRS of both."
-                )
+        self._same = aligned(self._raster, grid, "the class raster")
 
     def close(self) -> None:
         self._raster.close()
