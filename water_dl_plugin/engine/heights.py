@@ -22,7 +22,7 @@ def fill_voids(plane: np.ndarray, valid: np.ndarray) -> np.ndarray:
     return np.where(valid, plane, filled + plane.dtype.type(level))
 
 
-def continued(plane: np.ndarray, valid: np.ndarray) -> np.ndarray:
+def filled_along_plane(plane: np.ndarray, valid: np.ndarray) -> np.ndarray:
     """As `fill_voids`, float32, but around the plane that fits all valid pixels: where a tilted plane has voids or ends, it goes on."""
     if valid.all() or valid.sum() < 3:
         return fill_voids(plane.astype(np.float32), valid)

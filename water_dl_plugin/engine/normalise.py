@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ConfigError, ModelError
-from .heights import continued
+from .heights import filled_along_plane
 from .settings import SCHEMES
 
 EQUALIZE_BINS = 40_000
@@ -111,7 +111,8 @@ class Normalisation:
 
     @property
     def linear(self) -> bool:
-        return self.scheme in ("percentile", "minmax", "zscore", "none")
+        """Is all of it done before the graph? So it is where there are elevations, whatever the scheme of the other bands."""
+        return bool(self.elevations) or self.scheme in ("percentile", "minmax", "zscore", "none")
 
     @property
     def elevations(self) -> tuple[int, ...]:
@@ -138,7 +139,7 @@ class Normalisation:
         """Elevation bands without voids, relative to the mean level of the base (a whole number: nothing is rounded by taking it away)."""
         base, *others = self.elevations
         level = np.rint(pixels[base][valid[base]].mean(dtype=np.float64)) if valid[base].any() else 0.0
-        found = {base: continued(pixels[base] - np.asarray(level, pixels.dtype), valid[base])}
+        found = {base: filled_along_plane(pixels[base] - np.asarray(level, pixels.dtype), valid[base])}
         for i in others:  # what another elevation model does not know is taken from the base
             found[i] = np.where(valid[i], pixels[i] - level, found[base])
         return found

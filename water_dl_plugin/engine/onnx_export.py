@@ -25,7 +25,7 @@ class Deployed(nn.Module):
     def __init__(self, net: nn.Module, activate, normalisation: Normalisation):
         super().__init__()
         self.net, self.activate = net, activate
-        self.normalise = nn.Identity() if normalisation.linear or normalisation.elevations else InGraph(normalisation)
+        self.normalise = nn.Identity() if normalisation.linear else InGraph(normalisation)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.activate(self.net(self.normalise(x)))
@@ -45,9 +45,7 @@ class Portable(Deployed):
 
 
 def outside(normalisation: Normalisation, portable: bool) -> Normalisation:
-    """What is left to do before the graph: the linear schemes; of a portable model the division by 255; everything where there are elevations."""
-    if normalisation.elevations:
-        return normalisation
+    """What is left to do before the graph: the linear schemes; of a portable model the division by 255."""
     if not portable:
         return dataclasses.replace(normalisation, in_graph=not normalisation.linear)
     return Normalisation("minmax", tuple({"fill": b["fill"], "low": 0.0, "high": 255.0} for b in normalisation.bands))

@@ -11,13 +11,12 @@ from .. import strict
 from ..bundle import ModelInfo
 from ..errors import ModelError
 from ..grid import Grid, spacing_m
-from ..raster import Raster
+from ..raster import RESAMPLING, Raster
 from .finer import MOST
-from .predictors import Layer
+from .predictors import KINDS, Layer
 from .vertical import FOOT
+from .vertical import KINDS as VERTICAL
 
-KINDS = ("elevation", "image", "class")
-RESAMPLINGS = ("", "nearest", "bilinear", "cubic", "average")
 _PLURAL = {"elevation": "elevation models", "image": "image bands", "class": "class bands"}
 _METRES = {"m", "metre", "meter", "metres", "meters"}
 _FEET = {"ft", "foot", "feet", "ftus", "us-ft", "us survey foot", "us survey feet", "foot_us", "international foot"}
@@ -55,9 +54,9 @@ def wanted(info: ModelInfo, channels: int) -> Wanted:
         target, bands = strict.mapping(info.details["target"]), strict.listing(info.details["bands"], 1000)
         kinds = tuple(strict.one_of(b["kind"], KINDS) for b in bands)
         found = Wanted(
-            tuple(name for name, _ in info.bands), kinds, tuple(strict.one_of(b.get("resampling", ""), RESAMPLINGS) for b in bands),
+            tuple(name for name, _ in info.bands), kinds, tuple(strict.one_of(b.get("resampling", ""), ("", *RESAMPLING)) for b in bands),
             strict.number(target["factor"], 0.9, MOST), strict.text(target.get("unit", "m"), 60),
-            strict.one_of(target.get("vertical", "constant"), ("constant", "plane", "none")), info.pixel_size_m,
+            strict.one_of(target.get("vertical", "constant"), VERTICAL), info.pixel_size_m,
         )  # fmt: skip
         if len(kinds) != len(info.bands) or channels != 2 or "elevation" in kinds[found.elevations :]:
             raise ValueError(f"{len(kinds)} kinds for {len(info.bands)} bands, {channels} channels")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ..config import Config, param
+from . import shared
 from .inference import DEVICES
 
 
@@ -41,27 +42,13 @@ class DownscaleConfig(Config):
         maximum=8192,
         advanced=True,
     )
-    batch_size: int = param(
-        0,
-        "Batch size",
-        "Windows at once. 0: 8 on a GPU, 1 on a processor, where more take memory and no less time.",
-        unit="windows",
-        minimum=0,
-        maximum=256,
-        advanced=True,
-    )
+    batch_size: int = shared.batch_size()
     flips: bool = param(
         False,
         "Average over flips",
         "Each window is also mapped mirrored and the results averaged: four times the time, slightly better heights.",
         advanced=True,
     )
-    compression: str = param(
-        "DEFLATE",
-        "Compression",
-        "Of the written rasters. ZSTD is quicker, but older programs can't read it.",
-        choices=("DEFLATE", "ZSTD", "LZW", "NONE"),
-        advanced=True,
-    )
+    compression: str = shared.compression()
     device: str = param("auto", "Device", "'auto' takes a CUDA GPU when ONNX Runtime can use one.", choices=DEVICES, advanced=True)
-    threads: int = param(0, "Threads", "Processor threads. 0: all.", minimum=0, maximum=1024, advanced=True)
+    threads: int = shared.threads()

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..config import Config, param
+from . import shared
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class FloodConfig(Config):
         maximum=2000,
         advanced=True,
     )
-    compression: str = param("DEFLATE", "Compression", "Of the written rasters.", choices=("DEFLATE", "ZSTD", "LZW", "NONE"), advanced=True)
+    compression: str = shared.compression()
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..config import Config, param
+from . import shared
 
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -34,15 +35,7 @@ class InferConfig(Config):
         maximum=8192,
         advanced=True,
     )
-    batch_size: int = param(
-        0,
-        "Batch size",
-        "Windows at once. 0: 8 on a GPU, 1 on a processor, where more take memory and no less time.",
-        unit="windows",
-        minimum=0,
-        maximum=256,
-        advanced=True,
-    )
+    batch_size: int = shared.batch_size()
     blending: str = param(
         "blend",
         "At seams",
@@ -57,15 +50,9 @@ class InferConfig(Config):
         advanced=True,
     )
     nodata: str = param("any", "A pixel is nodata if", "'any' of its bands is nodata, or 'all' are.", choices=("any", "all"), advanced=True)
-    compression: str = param(
-        "DEFLATE",
-        "Compression",
-        "Of the written rasters. ZSTD is quicker, but older programs can't read it.",
-        choices=("DEFLATE", "ZSTD", "LZW", "NONE"),
-        advanced=True,
-    )
+    compression: str = shared.compression()
     device: str = param("auto", "Device", "'auto' takes a CUDA GPU when ONNX Runtime can use one.", choices=DEVICES, advanced=True)
-    threads: int = param(0, "Threads", "Processor threads. 0: all.", minimum=0, maximum=1024, advanced=True)
+    threads: int = shared.threads()
     divide_by: float = param(
         1.0,
         "Foreign model: divide by",

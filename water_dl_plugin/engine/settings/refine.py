@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..config import Config, param
+from . import shared
 
 MODES = ("slic_crf", "crf", "slic", "crf_slic")
 UNITS = ("pixels", "map units", "segments per 2048 x 2048")
@@ -135,5 +136,5 @@ class RefineConfig(Config):
         choices=ENGINES,
         advanced=True,
     )
-    compression: str = param("DEFLATE", "Compression", "Of the written rasters.", choices=("DEFLATE", "ZSTD", "LZW", "NONE"), advanced=True)
-    threads: int = param(0, "Threads", "Processor threads. 0: all.", minimum=0, maximum=1024, advanced=True)
+    compression: str = shared.compression()
+    threads: int = shared.threads()

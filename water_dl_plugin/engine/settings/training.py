@@ -7,6 +7,7 @@ from typing import Optional
 
 from ..config import Config, param
 from ..nets import ARCHITECTURES, ENCODERS, TRAINERS
+from . import shared
 from .inference import DEVICES
 
 SCHEMES = ("percentile", "percentile_clipped", "minmax", "zscore", "dynamic_world", "dynamic_world_nolog", "equalize", "none")
@@ -199,7 +200,7 @@ class TrainConfig(Config):
         advanced=True,
     )
     device: str = param("auto", "Device", "'auto' takes a CUDA GPU when there is one.", choices=DEVICES, advanced=True)
-    threads: int = param(0, "Threads", "Processor threads. 0: all.", minimum=0, maximum=1024, advanced=True)
+    threads: int = shared.threads()
     seed: int = param(
         0, "Seed", "Same seed, same chips, same settings: same model (on a CPU).", minimum=0, maximum=2**31 - 1, advanced=True
     )
