@@ -96,16 +96,16 @@ def read_layer(path, layer: str) -> list[dict]:
 
 
 def chips_folder(
-    folder, images, labels, split=None, *, classes=("land", "water"), task="segmentation", values=None, epsg=32612, **manifest
+    folder, images, labels, split=None, *, classes=("land", "water"), task="segmentation", values=None, epsg=32612, chips=None, **manifest
 ) -> str:
-    """A chips folder of `images` (n, bands, size, size) and `labels` (n, size, size), which are 0 where ignored."""
+    """A chips folder of `images` (n, bands, size, size) and `labels` (n, size, size), which are 0 where ignored. `chips`: further fields."""
     from water_dl_plugin.engine.chips import Chip, Manifest, write_manifest
     from water_dl_plugin.engine.classes import MapClass, colour_of
 
     folder = str(folder)
     os.makedirs(os.path.join(folder, "images"))
     os.makedirs(os.path.join(folder, "labels"))
-    size, chips = images.shape[-1], []
+    size, told, chips = images.shape[-1], chips, []
     for i, image in enumerate(images):
         grid = utm(size, size, x=400_000.0 + 10 * size * i, epsg=epsg)
         write_raster(os.path.join(folder, "images", f"{i:09d}.tif"), image, grid)
@@ -113,7 +113,7 @@ def chips_folder(
             write_raster(os.path.join(folder, "labels", f"{i:09d}.tif"), labels[i], grid)
         chips.append(Chip(
             f"images/{i:09d}.tif", f"labels/{i:09d}.tif" if labels is not None else None, split[i] if split else "",
-            value=None if values is None else float(values[i]),
+            value=None if values is None else float(values[i]), **(told[i] if told else {}),
         ))  # fmt: skip
     write_manifest(folder, Manifest(
         task=task, classes=tuple(MapClass(i, n, colour_of(n, i)) for i, n in enumerate(classes)), chips=tuple(chips), tile_size=size,

@@ -20,7 +20,7 @@ from water_dl_plugin.engine.nets import resnet
 
 ROOT = Path(__file__).resolve().parents[2]
 BANDS, CHANNELS = 7, 3
-SEGMENTING = tuple(name for name in nets.names() if not nets.takes(name, "elevations"))  # the others have tests of their own
+SEGMENTING = tuple(n for n in nets.names() if not nets.takes(n, "elevations") and nets.usual(n, "gives") == "image")  # others: own tests
 
 
 def warmed(name, bands=BANDS, channels=CHANNELS, **arguments):
@@ -167,7 +167,7 @@ class TestRegistry:
         )
         done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
         names, missing = done.stdout.splitlines()
-        assert names == "unet linknet demunet resnet18 resnet34 resnet50"
+        assert names == "unet linknet demunet levelnet resnet18 resnet34 resnet50"
         assert "torch is not installed" in missing
 
     def test_encoders_offered_are_the_encoders_there_are(self):

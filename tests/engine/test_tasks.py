@@ -81,6 +81,8 @@ class Height(_Regression):
 class MeanNet(nn.Module):
     """(N, bands, H, W) -> (N, 1)."""
 
+    gives = "number"
+
     def __init__(self, bands, channels):
         super().__init__()
         self.head = nn.Linear(bands, channels)
@@ -100,11 +102,11 @@ class PixelNet(nn.Module):
 
 @pytest.fixture(scope="module", autouse=True)
 def registered():
-    tasks.TASKS.update(level=Level, height=Height)
+    tasks.TASKS.update(number=Level, height=Height)
     allow_network("mean", MeanNet)
     allow_network("pixel", PixelNet)
     yield
-    for name in ("level", "height"):
+    for name in ("number", "height"):
         tasks.TASKS.pop(name)
     forget_network("mean")
     forget_network("pixel")
@@ -125,7 +127,7 @@ def level_chips(folder, number=20):
         None,
         ["train"] * (number - 5) + ["validation"] * 5,
         classes=(),
-        task="level",
+        task="number",
         values=images[:, 0].mean((1, 2)) / 100,
     )
 
@@ -144,7 +146,7 @@ def test_one_number_per_chip(tmp_path):
     session, _ = run_file(tmp_path / "m.onnx", np.zeros((1, 2, 16, 16), np.float32))
     info = bundle.ModelInfo.from_json(parse_json(session.get_modelmeta().custom_metadata_map["waterdl"], "x"))
     assert (info.task, info.classes, info.architecture, info.arguments) == (
-        "level",
+        "number",
         (),
         "mean",
         {},

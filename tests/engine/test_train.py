@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tests.helpers import bright_is_water, chips_folder, read_raster, small_disk, umount, utm, write_raster
-from water_dl_plugin.engine import checkpoint, nets, train
+from water_dl_plugin.engine import checkpoint, nets, network_trainer, train
 from water_dl_plugin.engine.backends import OnnxModel
 from water_dl_plugin.engine.chips import ChipSet
 from water_dl_plugin.engine.errors import Cancelled, ChipsError, ConfigError, ModelError, OutputError, TrainingError
@@ -257,7 +257,7 @@ def test_cancel_keeps_the_best_model_if_asked(tmp_path, folder):
 
 def scripted(monkeypatch, figures, name="miou"):
     """Let validation give these figures, one per epoch; returns the list of weights after each epoch."""
-    kept, evaluate, keep = [], train._Trainer._evaluate, train._Trainer._keep
+    kept, evaluate, keep = [], network_trainer.NetworkTrainer._evaluate, network_trainer.NetworkTrainer._keep
 
     def fake(self, criterion=None, tick=lambda k: None, only=None):
         evaluator, found = evaluate(self, criterion, tick, only)
@@ -269,8 +269,8 @@ def scripted(monkeypatch, figures, name="miou"):
         kept.append({k: v.clone() for k, v in self.net.state_dict().items()})
         keep(self, optimiser, done, improved)
 
-    monkeypatch.setattr(train._Trainer, "_evaluate", fake)
-    monkeypatch.setattr(train._Trainer, "_keep", record)
+    monkeypatch.setattr(network_trainer.NetworkTrainer, "_evaluate", fake)
+    monkeypatch.setattr(network_trainer.NetworkTrainer, "_keep", record)
     return kept
 
 
@@ -300,7 +300,7 @@ def test_the_loss_of_another_stage_is_another_figure(tmp_path, folder, monkeypat
 def test_a_wrong_monitor_is_told_before_the_first_epoch(tmp_path, folder):
     for wrong in ("iuo", "loss_valid", "lr", "epoch"):
         stop = Stop(lambda m: m.startswith("Epoch"))
-        with pytest.raises(ConfigError, match=f"no figure '{wrong}'.*accuracy, dice, loss, miou"):
+        with pytest.raises(ConfigError, match=f"no figure '{wrong}'.*accuracy, dice, last, loss, miou"):
             train.train(folder, str(tmp_path / "m.onnx"), settings(monitor=wrong), stop)
         assert len(stop.calls) < 15
 
@@ -318,8 +318,8 @@ def test_patience_also_after_a_break(tmp_path, folder, monkeypatch, figures, epo
         row["miou"] = table[row["epoch"]]
         return original(self, row)
 
-    original = train._Trainer._note
-    monkeypatch.setattr(train._Trainer, "_note", note)
+    original = network_trainer.NetworkTrainer._note
+    monkeypatch.setattr(network_trainer.NetworkTrainer, "_note", note)
     run = train.train(folder, str(tmp_path / "m.onnx"), config)
     assert [r["epoch"] for r in run.history] == epochs
     for epoch in epochs[1:-1:2]:
@@ -344,7 +344,7 @@ def test_a_loss_that_is_no_number_is_an_error_without_a_model(tmp_path):
 
 def test_rates_and_losses_follow_the_stages(tmp_path, folder, monkeypatch):
     rates, losses = [], []
-    make_optimiser, criterion = train._Trainer._optimiser, segmentation.Segmentation.criterion
+    make_optimiser, criterion = network_trainer.NetworkTrainer._optimiser, segmentation.Segmentation.criterion
 
     def watched(self, stage):
         optimiser = make_optimiser(self, stage)
@@ -352,7 +352,7 @@ def test_rates_and_losses_follow_the_stages(tmp_path, folder, monkeypatch):
         optimiser.step = lambda *a, **k: (rates.append(optimiser.param_groups[0]["lr"]), step(*a, **k))[1]
         return optimiser
 
-    monkeypatch.setattr(train._Trainer, "_optimiser", watched)
+    monkeypatch.setattr(network_trainer.NetworkTrainer, "_optimiser", watched)
     monkeypatch.setattr(segmentation.Segmentation, "criterion", lambda self, loss, w: (losses.append(loss), criterion(self, loss, w))[1])
     stages = '[{"loss": "bce_dice", "epochs": 2, "lr": 0.02}, {"loss": "lovasz", "epochs": 1, "lr": 0.004}]'
     for schedule, factor in (

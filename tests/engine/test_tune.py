@@ -17,6 +17,7 @@ import optuna
 import pytest
 
 from tests import helpers
+from tests.basins import level_chips
 from tests.engine.tune_worker import touchy_network
 from water_dl_plugin.engine import tasks, train
 from water_dl_plugin.engine.chips import ChipSet
@@ -352,7 +353,7 @@ def test_a_damaged_study_is_told(tmp_path):
 # -------------------------------------------------------------------------------------------------------------- space and machine
 
 
-@pytest.mark.parametrize("name", [n for n in (*ARCHITECTURES, *TRAINERS) if n != "demunet"])
+@pytest.mark.parametrize("name", [n for n in (*ARCHITECTURES, *TRAINERS) if n not in ("demunet", "levelnet")])
 def test_the_defaults_lie_in_the_space(name, folder):
     task = tasks.make(ChipSet(folder).manifest)
     config = TuneConfig(architecture=name)
@@ -367,6 +368,18 @@ def test_the_defaults_lie_in_the_space(name, folder):
             assert {n: getattr(start, n) for n in made} == first, "trial 1 is not the defaults"
     assert ("encoder" in known) == (name in ("unet", "linknet")) and ("trees" in known) == (name == "random_forest")
     assert "slope_weight" not in known and "depth" not in known
+
+
+def test_levels_are_searched_for_a_small_error_with_one_member(tmp_path):
+    """What picks an epoch (none: the last) is not what a search compares; and the attention before the network is an axis."""
+    path, _ = level_chips(tmp_path / "c", 20)
+    task, config = tasks.make(ChipSet(path).manifest), TuneConfig(architecture="auto")
+    start = train.fitting(space.base(config), task)
+    made = space.make(config, start, task, 3, 12)
+    assert made["attention"] == ("none", "cam", "csam") and made["loss"] == ("huber", "rmse", "mae") and "slope_weight" not in made
+    assert (task.monitor, task.searched) == ("last", "rmse") and task.searched in task.lower_is_better
+    with pytest.raises(ConfigError, match="members makes no difference"):
+        space.fixed(TuneConfig(fixed='{"members": 3}'))
 
 
 def test_what_has_no_effect_is_not_searched(folder):

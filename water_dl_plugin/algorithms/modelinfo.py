@@ -17,7 +17,7 @@ class ModelInfo(WaterAlgorithm):
     NAME, TITLE, GROUP, CONFIG, PURPOSES = "modelinfo", "Model information", DEPLOY, Config, ("run",)
     TAGS = ("onnx", "metadata", "model card")
     HELP = (
-        "Tells what a model file wants (bands, pixel size, normalisation), what it gives (classes), how it was trained and how good it was."
+        "Tells what a model file wants (bands, pixel size, normalisation), what it gives (classes, elevations, water levels of which reservoirs), how it was trained and how good it was."
     )
 
     def data_parameters(self):
@@ -35,7 +35,7 @@ class ModelInfo(WaterAlgorithm):
         from ..engine import describe
         from ..engine.backends import OnnxModel
 
-        model = OnnxModel(data.file("MODEL"), "cpu")
+        model = OnnxModel(data.file("MODEL"), "cpu", gives="any")
         for line in describe.lines(model):
             progress(1, line)
         if report := data.output("REPORT"):

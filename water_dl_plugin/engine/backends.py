@@ -12,16 +12,24 @@ from .errors import ConfigError, ModelError, PackageMissingError
 
 MAX_CHANNELS = 1000
 MAX_NUMBERS = 2**30  # of one input: a stranger's file must not ask for all memory
+_GIVES = {
+    "image": ("an image", "Choose a model that was trained on classes or elevations; Estimate level runs those for levels."),
+    "numbers": ("one number per image", "Choose a model that was trained on chips of Export level chips."),
+}
 
 
 class OnnxModel:
     """A model file ready to run.
 
-    `info`: what it wants (`ModelInfo`); `channels`: of its output; `tile`: fixed window size in px, or None; `batch`: fixed batch
+    `info`: what it wants (`ModelInfo`); `gives`: "image", or "numbers" (a vector per image); `channels`: of its output; `tile`: fixed window size in px, or None; `batch`: fixed batch
     size, or None; `dtype`: of its input; `provider`: what really runs it.
     """
 
-    def __init__(self, path: str, device: str = "auto", threads: int = 0, divide_by: float = 1.0, activation: str = "none"):
+    def __init__(
+        self, path: str, device: str = "auto", threads: int = 0, divide_by: float = 1.0, activation: str = "none", gives: str = "image"
+    ):
+        """`gives`: what the model shall give; "any" takes both. Raises `ModelError` for another one."""
+        self._wanted = gives
         self._session = _session(path, device, threads)
         self.path, self.provider, self._activation = path, self._session.get_providers()[0], activation
         try:
@@ -34,10 +42,11 @@ class OnnxModel:
         dtypes = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
         if len(inputs) != 1 or len(inputs[0].shape) != 4 or inputs[0].type not in dtypes:
             raise ModelError(f"{path} does not take one image (batch, bands, rows, columns) of floats.", "Choose a segmentation model.")
-        if not outputs or len(outputs[0].shape) != 4 or not outputs[0].type.startswith("tensor(") or outputs[0].type == "tensor(string)":
-            raise ModelError(
-                f"{path} does not give an image.", "Choose a segmentation model; estimatelevel and classifychips run the others."
-            )
+        known = outputs and outputs[0].type.startswith("tensor(") and outputs[0].type != "tensor(string)"
+        self.gives = {4: "image", 2: "numbers"}.get(len(outputs[0].shape), "") if known else ""
+        if not self.gives or self._wanted not in ("any", self.gives):
+            what, remedy = _GIVES.get(self._wanted, _GIVES["image"])
+            raise ModelError(f"{path} does not give {what}.", remedy)
         self.dtype = np.dtype(dtypes[inputs[0].type])
         self._input, self._output = inputs[0].name, outputs[0].name
         batch, bands, rows, cols = (n if isinstance(n, int) and n > 0 else None for n in inputs[0].shape)
@@ -68,17 +77,17 @@ class OnnxModel:
     def _probe(self, bands: int) -> int:
         size = self.tile or 256
         given = self._run(np.zeros((self.batch or 1, bands, size, size), self.dtype)).shape
-        return given[1] if len(given) == 4 else 0
+        return given[1] if len(given) in (2, 4) else 0
 
     def __call__(self, batch: np.ndarray) -> np.ndarray:
-        """`(n, bands, rows, cols)` -> `(n, channels, rows, cols)`, float32 (float64 for a double model)."""
+        """`(n, bands, rows, cols)` -> `(n, channels, rows, cols)`, or `(n, channels)` of numbers, float32 (float64 for a double model)."""
         size = self.batch or len(batch)  # a fixed batch is filled up with copies of the last window
         parts = [batch[k : k + size] for k in range(0, len(batch), size)]
         return np.concatenate([self._checked(np.concatenate([p, np.repeat(p[-1:], size - len(p), axis=0)]))[: len(p)] for p in parts])
 
     def _checked(self, batch: np.ndarray) -> np.ndarray:
         out = self._run(batch.astype(self.dtype, copy=False))
-        wanted = (len(batch), self.channels, *batch.shape[2:])
+        wanted = (len(batch), self.channels, *(batch.shape[2:] if self.gives == "image" else ()))
         if out.shape != wanted:
             raise ModelError(
                 f"The model gave {_by(out.shape)} numbers for {_by(batch.shape)}, {_by(wanted)} were expected.",

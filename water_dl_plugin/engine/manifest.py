@@ -25,7 +25,8 @@ SPLITS = ("train", "validation", "test")
 class Chip:
     """One chip. `image` and `label` are paths inside the folder; `split` one of `SPLITS`, or "" if none was made; `source` the number
     of its scene in the manifest's `sources`; `rotation` in degrees, counter-clockwise; `nodata` and `shares` (of each class; of a task
-    without classes: of usable pixels) among its pixels, 0..1; `value` the target of a task with one number or class per chip; `corners` four (x, y) in map units of its source."""
+    without classes: of usable pixels) among its pixels, 0..1; `value` the target of a task with one number or class per chip; `corners` four (x, y) in map units of its source;
+    `place`: the name of what a task with one number per chip tells it of, e.g. a reservoir; `held`: the drawings of the split in which the chip validates."""
 
     image: str
     label: Optional[str]
@@ -37,6 +38,8 @@ class Chip:
     shares: tuple = ()
     value: Optional[float] = None
     corners: tuple = ()
+    place: str = ""
+    held: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,10 @@ class Manifest:
     label values if they are not 1, 2, ... (ArcGIS); `statistics` per band: min, max, mean, std; `crs` WKT per source.
 
     Task "regression": `labels/` hold numbers, there are no classes, each band has kind and resampling (`dem.predictors.Layer`), and
-    `target` tells the numbers' name, unit, factor (`Predictors.base_factor`) and vertical (how levels were matched: `dem.vertical.fit`)."""
+    `target` tells the numbers' name, unit, factor (`Predictors.base_factor`) and vertical (how levels were matched: `dem.vertical.fit`).
+
+    Task "level": each chip has a `value`, the level in m, no label and a `place`; `target` tells name, unit, sensor, repeats (how often the
+    split was drawn) and reservoirs: dicts name, datum_m (None: not given), and the grid of their chips as crs, transform, width, height."""
 
     task: str
     bands: tuple
@@ -101,8 +107,25 @@ def parse(data: Any) -> Manifest:
 
 
 def _target(item: Any) -> dict:
-    told = {k: strict.text(v) for k, v in strict.mapping(item).items() if k in ("name", "unit", "vertical")}
-    return {**told, "factor": strict.number(item["factor"], 1e-3, 1e6)} if "factor" in item else told
+    told = {k: strict.text(v) for k, v in strict.mapping(item).items() if k in ("name", "unit", "vertical", "sensor")}
+    if "factor" in item:
+        told["factor"] = strict.number(item["factor"], 1e-3, 1e6)
+    if "reservoirs" in item:
+        told["reservoirs"] = [place(one) for one in strict.listing(item["reservoirs"], 10_000)]
+        told["repeats"] = strict.whole(item.get("repeats", 1), 1, 1000)
+    return told
+
+
+def place(item: Any) -> dict:
+    """A reservoir of a chips folder or a model file, out of parsed JSON. Raises `KeyError`, `TypeError` or `ValueError`."""
+    transform = [strict.number(n) for n in strict.listing(item["transform"], 6)]
+    if len(transform) != 6 or not transform[1] * transform[5] - transform[2] * transform[4]:
+        raise ValueError("a grid without extent")
+    heights = {k: None if item.get(k) is None else strict.number(item[k], -1e5, 1e5) for k in ("datum_m", "low_m", "high_m")}
+    return {
+        "name": strict.text(item["name"]), **heights, "crs": strict.text(item["crs"], 100_000), "transform": transform,
+        "width": strict.whole(item["width"], 1, 8192), "height": strict.whole(item["height"], 1, 8192),
+    }  # fmt: skip
 
 
 def _chip(item: Any) -> Chip:
@@ -122,7 +145,8 @@ def _chip(item: Any) -> Chip:
     return Chip(**{
         **item, "label": item.get("label") or None, "source": strict.whole(item.get("source", 0), 0, 10**6), "rotation": strict.number(item.get("rotation", 0)),
         "date": strict.text(item.get("date", "")), "nodata": strict.number(item.get("nodata", 0), 0, 1), "value": None if value is None else strict.number(value),
-        "shares": tuple(strict.number(n) for n in strict.listing(item.get("shares", []), 255)),
+        "shares": tuple(strict.number(n) for n in strict.listing(item.get("shares", []), 255)), "place": strict.text(item.get("place", "")),
+        "held": tuple(strict.whole(n, 0, 999) for n in strict.listing(item.get("held", []), 1000)),
         "corners": tuple((strict.number(x), strict.number(y)) for x, y in strict.listing(item.get("corners", []), 4)),
     })  # fmt: skip
 

@@ -17,6 +17,7 @@ from .normalise import EQUALIZE_BINS, Normalisation, equalize_table
 
 OPSET = 17  # the newest that ONNX Runtime 1.17 (Deepness' pin) reads
 TOLERANCE = 1e-4
+HALF_TOLERANCE = 1e-3  # a half-precision number is good to 5e-4 of itself; levels of 0 to 10 m changed by 1 mm
 
 
 class Deployed(nn.Module):
@@ -88,13 +89,15 @@ def write(
     example: np.ndarray,
     normalisation: Optional[Normalisation] = None,
     portable: bool = False,
+    half: bool = False,
 ) -> None:
     """Write the model file and check that ONNX Runtime gives what torch gives.
 
     `normalisation` is that of the training (None: that of `info`); `info` holds what of it is left to do before the graph (see `outside`). `example`
-    `(n, bands, rows, cols)` as the graph takes it. A `portable` model has the example's rows and columns for good.
+    `(n, bands, rows, cols)` as the graph takes it. A `portable` model has the example's rows and columns for good. With `half` the weights
+    take half the space; the arithmetic stays as it is.
 
-    Raises `ModelError` if they differ by more than 1e-4 (of the largest number given, if that is above 1), `OutputError` if it can't be written.
+    Raises `ModelError` if they differ by more than 1e-4, or 1e-3 with `half` (of the largest number given, if that is above 1), `OutputError` if it can't be written.
     """
     deployed = (Portable if portable else Deployed)(net, activate, normalisation or info.normalisation).cpu().eval()
     given = torch.from_numpy(np.ascontiguousarray(example, np.float32))
@@ -106,10 +109,30 @@ def write(
     with warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")  # the exporter warns that it is the old one; the new one writes an IR that Deepness can't read
         torch.onnx.export(deployed, (given,), buffer, dynamo=False, opset_version=OPSET, input_names=["image"], output_names=[name], dynamic_axes={"image": axes, name: given_axes})  # fmt: skip
-    bundle.save(path, buffer.getvalue(), info, check=lambda partial: _agree(partial, given.numpy(), expected))
+    graph = halved(buffer.getvalue()) if half else buffer.getvalue()
+    bundle.save(path, graph, info, check=lambda partial: _agree(partial, given.numpy(), expected, HALF_TOLERANCE if half else TOLERANCE))
 
 
-def _agree(path: str, given: np.ndarray, expected: np.ndarray) -> None:
+def halved(graph: bytes) -> bytes:
+    """An ONNX graph with its large float32 weights stored as float16; they are made float32 again when the file is loaded."""
+    import onnx
+
+    model = onnx.load_model_from_string(graph)
+    kept, casts = [], []
+    for tensor in model.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and np.prod(tensor.dims) > 1000:
+            name, values = tensor.name, onnx.numpy_helper.to_array(tensor)
+            tensor = onnx.numpy_helper.from_array(values.clip(-65504, 65504).astype(np.float16), f"{name}_half")
+            casts.append(onnx.helper.make_node("Cast", [tensor.name], [name], to=onnx.TensorProto.FLOAT))
+        kept.append(tensor)
+    nodes = [*casts, *model.graph.node]
+    for part, new in ((model.graph.initializer, kept), (model.graph.node, nodes)):
+        del part[:]
+        part.extend(new)
+    return model.SerializeToString()
+
+
+def _agree(path: str, given: np.ndarray, expected: np.ndarray, tolerance: float = TOLERANCE) -> None:
     import onnxruntime  # not through backends.OnnxModel, which takes models that give images only
 
     options = onnxruntime.SessionOptions()
@@ -117,7 +140,7 @@ def _agree(path: str, given: np.ndarray, expected: np.ndarray) -> None:
     onnxruntime.disable_telemetry_events()
     session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     difference = float(np.abs(session.run(None, {"image": given})[0] - expected).max())
-    if not difference <= TOLERANCE * max(1.0, float(np.abs(expected).max())):
+    if not difference <= tolerance * max(1.0, float(np.abs(expected).max())):
         raise ModelError(
             f"The exported model differs from the trained one by {difference:.2g}.", "Please report this with the output of diagnostics."
         )

@@ -41,6 +41,15 @@ class Run:
     look: Any = None
 
 
+@dataclass(frozen=True)
+class Stage:
+    """A stretch of training with one loss and one learning rate that decays over it."""
+
+    loss: str
+    epochs: int
+    lr: float
+
+
 @dataclass
 class Trainer:
     """One run. A subclass says in `run()` how it learns, writes the model file and the report, and returns the `Run`.

@@ -3,9 +3,10 @@
 A new architecture is one file beside this one and one line in `ARCHITECTURES`. It is a `torch.nn.Module` with
 
 - a constructor `(bands: int, channels: int, **arguments)`, every argument with a default and of a type that JSON has;
-- `forward(x: (N, bands, H, W)) -> logits (N, channels, H, W)` for any H, W >= 1, without a final activation;
+- `forward(x: (N, bands, H, W)) -> logits (N, channels, H, W)` for any H, W >= 1, without a final activation; with `gives = "number"`
+  (N, channels), for tasks of one number per chip;
 - `stride: int`, the window size in pixels whose multiples need no padding inside;
-- `learning_rate: float`, if another one than 0.0005 suits it;
+- `learning_rate: float`, if another one than 0.0005 suits it; `epochs: int`, if other than 30;
 - `margin: int`, pixels at a window's edge that are worth discarding (0 where blending of windows is enough).
 """
 
@@ -20,11 +21,19 @@ from ..errors import ConfigError, PackageMissingError
 #: Encoders (backbones) of `unet` and `linknet`.
 ENCODERS = ("resnet18", "resnet34", "resnet50")
 
+#: What `levelnet` may have before its encoder: nothing, channel attention, channel and spatial attention.
+ATTENTIONS = ("none", "cam", "csam")
+
 #: Name -> "module:Class" (a module of this package) or a callable.
-ARCHITECTURES: dict[str, Union[str, Callable]] = {"unet": ".unet:UNet", "linknet": ".linknet:LinkNet", "demunet": ".demunet:DemUNet"}
+ARCHITECTURES: dict[str, Union[str, Callable]] = {
+    "unet": ".unet:UNet", "linknet": ".linknet:LinkNet", "demunet": ".demunet:DemUNet", "levelnet": ".levelnet:LevelNet",
+}  # fmt: skip
 
 #: What is no network but can be trained: name -> "module:Class" of its `trainer.Trainer`. `build` does not know them.
 TRAINERS: dict[str, str] = {"random_forest": "..baselines:ForestTrainer", "svm": "..baselines:MachinesTrainer"}
+
+#: What an architecture may say of itself, and what holds for one that does not: ResNet encoders that give images.
+USUAL = {"learning_rate": 5e-4, "epochs": 30, "gives": "image"}
 
 # Far above any sensor or legend; a model file from a stranger may ask for 10**12.
 MAXIMUM_BANDS = 1024
@@ -69,9 +78,9 @@ def takes(name: str, argument: str) -> bool:
     return name in ARCHITECTURES and argument in inspect.signature(_resolve(ARCHITECTURES[name])).parameters
 
 
-def learning_rate(name: str) -> float:
-    """The step size to begin with when the user names none: the architecture's attribute of that name, else what suits ResNet encoders."""
-    return getattr(_resolve(ARCHITECTURES[name]), "learning_rate", 5e-4) if name in ARCHITECTURES else 5e-4
+def usual(name: str, setting: str):
+    """What suits an architecture where the user names nothing: its attribute of that name, else that of `USUAL`."""
+    return getattr(_resolve(ARCHITECTURES[name]), setting, USUAL[setting]) if name in ARCHITECTURES else USUAL[setting]
 
 
 def trainer(name: str) -> Union[Callable, None]:

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Optional
 
 from ..config import Config, param
-from ..nets import ARCHITECTURES, ENCODERS, TRAINERS
+from ..nets import ARCHITECTURES, ATTENTIONS, ENCODERS, TRAINERS
 from . import shared
 from .inference import DEVICES
 
 SCHEMES = ("percentile", "percentile_clipped", "minmax", "zscore", "dynamic_world", "dynamic_world_nolog", "equalize", "none")
-LOSSES = ("bce_dice", "lovasz", "cross_entropy", "focal", "rmse", "mae")
+LOSSES = ("bce_dice", "lovasz", "cross_entropy", "focal", "rmse", "mae", "huber")
 
 
 @dataclass(frozen=True)
@@ -21,16 +21,22 @@ class TrainConfig(Config):
     architecture: str = param(
         "auto",
         "Network",
-        "'auto': unet for classes, demunet for elevations. 'unet' draws fine outlines; 'linknet' is smaller and quicker. 'demunet' makes elevation models finer. 'random_forest' and 'svm' know a pixel's bands and not its neighbours: quick baselines, for which most settings below (epochs, batch size, loss, encoder ...) are not used.",
+        "'auto': unet for classes, demunet for elevations, levelnet for water levels. 'unet' draws fine outlines; 'linknet' is smaller and quicker. 'demunet' makes elevation models finer. 'levelnet' tells the water level that an image shows. 'random_forest' and 'svm' know a pixel's bands and not its neighbours: quick baselines, for which most settings below (epochs, batch size, loss, encoder ...) are not used.",
         choices=("auto", *ARCHITECTURES, *TRAINERS),
     )
     encoder: str = param(
         "resnet18",
         "Encoder",
-        "unet and linknet: resnet18 suits a laptop; resnet34 and resnet50 want a GPU or patience.",
+        "unet, linknet and levelnet: resnet18 suits a laptop; resnet34 (which the published levels were found with) and resnet50 want a GPU or patience.",
         choices=tuple(ENCODERS),
     )
-    epochs: int = param(30, "Epochs", "How often all training chips are seen. Not used when stages are given.", minimum=1, maximum=10000)
+    epochs: Optional[int] = param(
+        None,
+        "Epochs",
+        "How often all training chips are seen. Empty: the network's own, 60 for levelnet and 30 for the others. Not used when stages are given.",
+        minimum=1,
+        maximum=10000,
+    )
     batch_size: int = param(8, "Batch size", "Chips per step. Halve it when memory runs out.", unit="chips", minimum=1, maximum=512)
     learning_rate: Optional[float] = param(
         None,
@@ -42,7 +48,7 @@ class TrainConfig(Config):
     loss: str = param(
         "auto",
         "Loss",
-        "What is made small. 'auto': bce_dice for classes, rmse for elevations. Classes: 0.5 * cross entropy + Dice, Lovasz (aims at IoU, for a second stage), cross entropy, focal. Elevations: root mean square error, mean absolute error (less moved by outliers such as trees). Not used when stages are given.",
+        "What is made small. 'auto': bce_dice for classes, rmse for elevations, huber for levels. Classes: 0.5 * cross entropy + Dice, Lovasz (aims at IoU, for a second stage), cross entropy, focal. Elevations: root mean square error, mean absolute error (less moved by outliers such as trees). Levels: these two, and Huber's loss between them. Not used when stages are given.",
         choices=("auto", *LOSSES),
     )
     normalisation: str = param(
@@ -99,7 +105,22 @@ class TrainConfig(Config):
     monitor: str = param(
         "",
         "Monitored figure",
-        "Figure on the validation chips that picks the best epoch, e.g. miou, dice, accuracy, loss. Empty: the task's own (miou for segmentation).",
+        "Figure on the validation chips that picks the best epoch, e.g. miou, dice, accuracy, rmse, loss; 'last' takes the last epoch. Empty: the task's own: miou for classes, rmse for elevations, last for levels, where the held-out dates are needed to tell how far to trust the model.",
+        advanced=True,
+    )
+    attention: str = param(
+        "cam",
+        "Attention",
+        "levelnet: weights on the bands (cam), on bands and pixels (csam), or none before the network.",
+        choices=ATTENTIONS,
+        advanced=True,
+    )
+    members: int = param(
+        5,
+        "Members",
+        "Levels: so many networks are trained, one after the other; the model file holds all and gives their mean and spread. The published levels are means of 20.",
+        minimum=1,
+        maximum=100,
         advanced=True,
     )
     depth: int = param(

@@ -8,13 +8,15 @@ A new task is one file beside this one and one line in `TASKS`. It is a class wi
 - `criterion(loss, weights) -> callable(output, target) -> scalar tensor`;
 - `activate(output)`: a torch tensor, from the network's raw output to what the model file gives;
 - `evaluator() -> object` with `update(given, target)` (numpy) and `figures() -> dict`, which may hold any of the columns of the log;
-- `monitor`: the figure that picks the best epoch, and `lower_is_better`, the set of names for which less is more;
+- `monitor`: the figure that picks the best epoch ('last': none does), and `lower_is_better`, the set of names for which less is more; `searched`: the figure
+  that a search for settings makes better, if it is another one;
 - `info() -> dict`: the fields of `bundle.ModelInfo` that are the task's own (classes, threshold, ...);
 - `balance(targets) -> list`, if it has classes: the weights that the setting 'balanced' stands for;
 - `losses`: the names of its losses, its usual one first; `architecture`: the name of its usual network (unet if it has none);
 - `arguments`, if the network must be told something of the bands: further arguments of its constructor;
 - `configure(config)` and `calibrate(evaluator)`, if it wants to see the settings before, and the figures of the best epoch after training;
 - `vary(image, target, rng) -> (image, target)`, if it has changes of its own to make to a training chip, normalised, before those of all tasks;
+- `ensemble = True`, if its model file holds several networks (`ensemble`), and `remember(chips, given, unseen)`, which hears their answers;
 - `report(path, run)`: writes the HTML report of a training run (`train.Run`).
 """
 
@@ -24,7 +26,7 @@ from importlib import import_module
 
 from ..errors import ChipsError
 
-TASKS = {"segmentation": ".segmentation:Segmentation", "regression": ".regression:Regression"}
+TASKS = {"segmentation": ".segmentation:Segmentation", "regression": ".regression:Regression", "level": ".level:Level"}
 
 
 def make(manifest):

@@ -74,7 +74,7 @@ def tune(
         raise ConfigError(f"{start.architecture} gives each pixel a class; these chips are for another task.", "Choose a network.")
     elevations = getattr(task, "arguments", {}).get("elevations", ())
     chosen = space.make(config, start, task, len(manifest.bands), parts["train"], len(elevations) == len(manifest.bands))
-    monitor = start.monitor or task.monitor
+    monitor = start.monitor or getattr(task, "searched", task.monitor)
     lower = monitor == "loss" or monitor in task.lower_is_better
     identity = {
         "chips": _hash(chips), "architecture": start.architecture, "space": space.to_json(chosen), "fixed": space.fixed(config), "epochs": config.epochs,

@@ -9,7 +9,7 @@ from typing import Any, Union
 from .. import nets
 from ..config import params, parse_json
 from ..errors import ConfigError
-from ..nets import TRAINERS
+from ..nets import ATTENTIONS, TRAINERS
 from ..settings import TrainConfig, TuneConfig
 
 
@@ -32,6 +32,7 @@ _AXES: Space = {
     "batch_size": (4, 8, 16),
     "weight_decay": Range(1e-6, 1e-1, log=True),
     "encoder": ("resnet18", "resnet34"),
+    "attention": ATTENTIONS,
     "depth": (2, 3, 4),
     "width": (16, 24, 32, 48),
     "flips": (True, False),
@@ -57,7 +58,7 @@ _USUAL = {
 }
 _RARE = ("slope_weight", "optimiser", "schedule", "gradient_clip", "class_weights", "absolute")  # only where they are asked for
 _OWN = {"epochs": "Epochs per trial", "architecture": "Network", "seed": "Seed", "device": "Device", "threads": "Threads"}
-_NO_MATTER = ("resume", "keep_best", "licence", "card", "portable")
+_NO_MATTER = ("resume", "keep_best", "licence", "card", "portable", "members")
 
 
 def base(config: TuneConfig) -> TrainConfig:
@@ -93,13 +94,13 @@ def searchable(start: TrainConfig, task, elevations_only: bool) -> dict[str, boo
     name = start.architecture
     if name in TRAINERS:
         return dict.fromkeys(_USUAL[name], True) | ({"class_weights": False} if hasattr(task, "balance") else {})
-    usual = dict.fromkeys((*(a for a in ("encoder", "depth", "width") if nets.takes(name, a)), *_ANY_NETWORK), True)
+    usual = dict.fromkeys((*(a for a in ("encoder", "attention", "depth", "width") if nets.takes(name, a)), *_ANY_NETWORK), True)
     found = usual | dict.fromkeys(_RARE, False)
     gone = []
     if start.stages.strip():
         gone += ["learning_rate", "loss"]  # each stage has its own
     if start.initial_weights:
-        gone += ["encoder", "depth", "width", "absolute", "normalisation"]  # those of the model that it starts from
+        gone += ["encoder", "attention", "depth", "width", "absolute", "normalisation"]  # those of the model that it starts from
     if elevations_only:
         gone += ["normalisation", "brightness", "noise"]  # heights keep their values
     if start.monitor == "loss":
