@@ -1,6 +1,6 @@
 """Writes the models for QGIS's graphical modeler that ship with the plugin, in resources/models: map_water.model3 (chips -> train -> classify ->
-assess), map_glacial_lakes.model3 (chips -> train in two stages -> classify -> refine -> polygons) and downscale_dem.model3 (chips of values
--> train -> fine elevation model and its expected error -> assess).
+assess), map_glacial_lakes.model3 (chips -> train in two stages -> classify -> refine -> polygons), downscale_dem.model3 (chips of values
+-> train -> fine elevation model and its expected error -> assess) and reservoir_levels.model3 (level chips -> train -> levels -> assess).
 
 Run with QGIS's own Python after an algorithm's parameters have changed: PATH=.venv/bin:/usr/bin:/bin .venv/bin/python scripts/make_model.py
 """
@@ -23,6 +23,7 @@ from qgis.core import (
     QgsProcessingModelParameter,
     QgsProcessingParameterEnum,
     QgsProcessingParameterField,
+    QgsProcessingParameterFile,
     QgsProcessingParameterMultipleLayers,
     QgsProcessingParameterNumber,
     QgsProcessingParameterRasterLayer,
@@ -190,6 +191,33 @@ def downscale_dem(path: Path) -> None:
     model.write(path)
 
 
+def reservoir_levels(path: Path) -> None:
+    rasters = QgsProcessing.SourceType.TypeRaster
+    model = Builder(
+        "reservoirlevels", "Water levels of reservoirs",
+        "From dated scenes, reservoirs and gauge readings to a level for every scene, with its interval, also for those of which there is no reading: level "
+        "chips, levelnet, levels, assessment. A fifth of the months is held out from training and calibrates the interval, another fifth only assesses.",
+        [
+            QgsProcessingParameterMultipleLayers("INPUT", "Scenes", rasters, optional=True),
+            QgsProcessingParameterFile("FOLDER", "Folder of scenes", QgsProcessingParameterFile.Behavior.Folder, optional=True),
+            QgsProcessingParameterVectorLayer("RESERVOIRS", "Reservoirs", [POLYGONS]),
+            QgsProcessingParameterField("NAME_FIELD", "Name field", None, "RESERVOIRS", optional=True),
+            QgsProcessingParameterVectorLayer("GAUGE", "Gauge readings", [QgsProcessing.SourceType.TypeVector]),
+            QgsProcessingParameterNumber("EPOCHS", "Epochs", INTEGER, 60, minValue=1, maxValue=10000),
+            QgsProcessingParameterNumber("MEMBERS", "Members", INTEGER, 5, minValue=1, maxValue=100),
+        ],
+    )  # fmt: skip
+    same = {name: given(name) for name in ("INPUT", "FOLDER", "RESERVOIRS", "NAME_FIELD", "GAUGE")}
+    model.child("exportlevelchips", {}, **same, TEST_SHARE=0.2)
+    model.child(
+        "trainmodel", {"OUTPUT": "Model file", "REPORT": "Training report"}, CHIPS=output("exportlevelchips", "OUTPUT"), EPOCHS=chosen("EPOCHS", 60),
+        MEMBERS=chosen("MEMBERS", 5),
+    )  # fmt: skip
+    model.child("estimatelevel", {"OUTPUT": "Water levels", "REPORT": "Levels"}, **same, MODEL=output("trainmodel", "OUTPUT"))
+    model.child("assesslevels", {"REPORT": "Assessment"}, ESTIMATES=output("estimatelevel", "OUTPUT"))
+    model.write(path)
+
+
 if __name__ == "__main__":
     application = QgsApplication([], False)
     application.initQgis()
@@ -205,4 +233,5 @@ if __name__ == "__main__":
     map_water(folder / "map_water.model3")
     map_glacial_lakes(folder / "map_glacial_lakes.model3")
     downscale_dem(folder / "downscale_dem.model3")
+    reservoir_levels(folder / "reservoir_levels.model3")
     application.exitQgis()

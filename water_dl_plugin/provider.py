@@ -10,10 +10,13 @@ from qgis.PyQt.QtGui import QIcon
 from .algorithms.assessclassification import AssessClassification
 from .algorithms.assessdem import AssessDem
 from .algorithms.assessflood import AssessFlood
+from .algorithms.assesslevels import AssessLevels
 from .algorithms.classifyraster import ClassifyRaster
 from .algorithms.diagnostics import Diagnostics
 from .algorithms.downscaledem import DownscaleDem
+from .algorithms.estimatelevel import EstimateLevel
 from .algorithms.exportchips import ExportChips
+from .algorithms.exportlevelchips import ExportLevelChips
 from .algorithms.floodextent import FloodExtent
 from .algorithms.installpackages import InstallPackages
 from .algorithms.lakestatistics import LakeStatistics
@@ -25,16 +28,19 @@ from .algorithms.vectorizewater import VectorizeWater
 
 ALGORITHMS = (
     ExportChips,
+    ExportLevelChips,
     TrainModel,
     TuneModel,
     ClassifyRaster,
     RefineWater,
     DownscaleDem,
     FloodExtent,
+    EstimateLevel,
     VectorizeWater,
     AssessClassification,
     AssessDem,
     AssessFlood,
+    AssessLevels,
     LakeStatistics,
     ModelInfo,
     InstallPackages,

@@ -31,7 +31,7 @@ from tests.helpers import (
 )
 from water_dl_plugin.engine.chips import Chip, ChipSet, Manifest, read_manifest, with_validation
 from water_dl_plugin.engine.errors import BandError, Cancelled, ChipsError, ConfigError, GridMismatchError, LabelError, OutputError
-from water_dl_plugin.engine.export import date_in, export
+from water_dl_plugin.engine.export import export
 from water_dl_plugin.engine.labels import choose_classes, open_labels
 from water_dl_plugin.engine.raster import Grid
 from water_dl_plugin.engine.settings import ChipsConfig
@@ -805,14 +805,6 @@ def test_what_is_no_manifest(tmp_path_factory, text):
     (folder / "chips.json").write_bytes(text.encode("latin-1"))
     with pytest.raises(ChipsError):
         ChipSet(str(folder))
-
-
-@pytest.mark.parametrize("name, date", [
-    ("LC08_20200831_x.tif", "2020-08-31"), ("a/b/2020-08-31.tif", "2020-08-31"), ("s2_2020_08_31_B3.tif", "2020-08-31"), ("20201331.tif", ""),
-    ("202008311.tif", ""), ("scene.tif", ""), ("1850-01-01.tif", ""),
-])  # fmt: skip
-def test_dates_in_names(name, date):
-    assert date_in(name) == date
 
 
 def test_export_imports_no_torch():

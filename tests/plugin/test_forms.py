@@ -24,6 +24,9 @@ DATA = {
     "downscaledem": {"INPUT", "MODEL", "STACK", "GRID", "OUTPUT", "ERROR"},
     "floodextent": {"INPUT", "SEEDS", "STREAMS", "OUTPUT", "DEPTH", "HAND"},
     "assessflood": {"MAPS", "REFERENCE", "PERMANENT", "AREA", "REPORT", "CSV", "JSON", "OUTPUT"},
+    "estimatelevel": {"INPUT", "FOLDER", "TABLE", "MODEL", "RESERVOIRS", "WATER", "WATER_FOLDER", "GAUGE", "DEM", "CURVES", "OUTPUT", "CSV", "REPORT", "CURVES_OUT", "DROPPED"},
+    "exportlevelchips": {"INPUT", "FOLDER", "TABLE", "RESERVOIRS", "GAUGE", "OUTPUT", "DROPPED"},
+    "assesslevels": {"ESTIMATES", "GAUGE", "REPORT", "CSV", "JSON"},
     "assessdem": {"INPUT", "REFERENCE", "BASELINES", "LANDCOVER", "AREA", "REPORT", "CSV", "JSON", "ERROR"},
     "lakestatistics": {"INPUT", "REFERENCE", "DEM", "AREA", "REPORT", "CSV", "JSON", "MATCHES"},
 }  # fmt: skip
@@ -39,6 +42,9 @@ CONFIGS = {
     "lakestatistics": settings.LakesConfig,
     "floodextent": settings.FloodConfig,
     "assessflood": settings.AssessFloodConfig,
+    "estimatelevel": settings.EstimateLevelConfig,
+    "assesslevels": settings.AssessLevelsConfig,
+    "exportlevelchips": settings.LevelChipsConfig,
     "downscaledem": settings.DownscaleConfig,
 }
 

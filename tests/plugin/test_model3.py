@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from tests import helpers
+from tests import helpers, ponds
 from tests.plugin.conftest import ROOT
 from water_dl_plugin.engine.backends import OnnxModel
+from water_dl_plugin.engine.level.model import LevelModel
 
 pytestmark = pytest.mark.qgis
 MODELS = ROOT / "water_dl_plugin" / "resources" / "models"
@@ -21,6 +22,7 @@ OWN = {
         "exportchips": {"CLASSES": "lake", "UNLABELLED": "background", "ROTATION": 90.0}, "trainmodel": {"ARCHITECTURE": "linknet", "BATCH_SIZE": 4, "OPTIMISER": "adam"},
         "classifyraster": {}, "refinewater": {"MODE": "slic_crf"}, "vectorizewater": {},
     },
+    "reservoir_levels": {"exportlevelchips": {"TEST_SHARE": 0.2}, "trainmodel": {}, "estimatelevel": {}, "assesslevels": {}},
     "downscale_dem": {"exportchips": {"TARGET": "values", "TEST_SHARE": 0.25, "MIN_LABELLED": 20.0}, "trainmodel": {}, "downscaledem": {}, "assessdem": {}},
 }  # fmt: skip
 
@@ -116,3 +118,20 @@ def test_a_coarse_elevation_model_becomes_finer_and_is_assessed(qgis_process, tm
     assert OnnxModel(str(tmp_path / "m.onnx")).info.chip_size == 32
     text = (tmp_path / "a.html").read_text()
     assert "coarse0" in text and "coarse1" in text and "RMSE" in text
+
+
+def test_levels_from_scenes_and_a_gauge_are_estimated_and_assessed(qgis_process, tmp_path):
+    place = ponds.series(tmp_path, 24)
+    outputs = {
+        "trainmodel:Model file": tmp_path / "m.onnx", "trainmodel:Training report": tmp_path / "t.html", "estimatelevel:Water levels": tmp_path / "levels.gpkg",
+        "estimatelevel:Levels": tmp_path / "l.html", "assesslevels:Assessment": tmp_path / "a.html",
+    }  # fmt: skip
+    given = {"FOLDER": place.scenes, "RESERVOIRS": place.polygons, "NAME_FIELD": "name", "GAUGE": place.gauge, "EPOCHS": 2, "MEMBERS": 2}
+    done = qgis_process("--json", "run", str(MODELS / "reservoir_levels.model3"), **given, **outputs)
+    assert done.returncode == 0, done.stderr
+    log = "\n".join(json.loads(done.stdout)["log"]["info"])
+    assert "Executed 4 algorithms" in log and "Member 2 of 2" in log and all(path.exists() for path in outputs.values())
+    levels = helpers.read_layer(tmp_path / "levels.gpkg", "levels")
+    assert len(levels) == 48 and {level["method"] for level in levels} == {"network"} and {level["part"] for level in levels} == {"train", "validation", "test"}
+    assert all(level["level_m"] and level["observed_m"] for level in levels)
+    assert LevelModel(str(tmp_path / "m.onnx"), "cpu", 1).members == 2

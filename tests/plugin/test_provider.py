@@ -33,7 +33,7 @@ answer.append(count())
 
 
 def test_provider_comes_and_goes(inside):
-    assert inside.do(TWICE) == [1, 0, 1, 15, 0, 1]
+    assert inside.do(TWICE) == [1, 0, 1, 18, 0, 1]
 
 
 def test_provider_has_a_name_and_an_icon(inside):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import os
 from collections.abc import Iterable, Sequence
 
@@ -20,20 +21,22 @@ from qgis.core import (
     QgsVectorLayer,
     QgsWkbTypes,
 )
-from qgis.PyQt.QtCore import QMetaType, QVariant
+from qgis.PyQt.QtCore import QDate, QDateTime, QMetaType, Qt, QTime, QVariant
 
 from ..engine.errors import OutputError
 
 _TYPES, _NAMES = (
-    (QMetaType.Type, ("Int", "Double", "QString")) if Qgis.QGIS_VERSION_INT >= 33800 else (QVariant.Type, ("Int", "Double", "String"))
+    (QMetaType.Type, ("Int", "Double", "QString", "QDateTime"))
+    if Qgis.QGIS_VERSION_INT >= 33800
+    else (QVariant.Type, ("Int", "Double", "String", "DateTime"))
 )
-_FIELD_TYPES = {kind: getattr(_TYPES, name) for kind, name in zip((int, float, str), _NAMES)}
+_FIELD_TYPES = {kind: getattr(_TYPES, name) for kind, name in zip((int, float, str, dt.datetime), _NAMES)}
 
 
 def write_polygons(algorithm, args: tuple, features: Iterable, fields: Sequence, crs: str) -> str:
     """Write features, (WKB of a multipolygon, values by field name), through a sink: to a file, a database or a layer in memory.
 
-    `args` are (parameters, name of the output, context), `fields` (name, Python type), `crs` WKT. Returns what was written, "" if it was not
+    `args` are (parameters, name of the output, context), `fields` (name, Python type; a datetime is UTC), `crs` WKT. Returns what was written, "" if it was not
     asked for. A sink can't be taken back, so the features should be ready: then only the disk can fail, and a file that it cut off is removed.
     """
     known = QgsFields()
@@ -53,7 +56,7 @@ def write_polygons(algorithm, args: tuple, features: Iterable, fields: Sequence,
             feature, geometry = QgsFeature(known), QgsGeometry()
             geometry.fromWkb(wkb)
             feature.setGeometry(geometry)
-            feature.setAttributes([values.get(field) for field, _ in fields])
+            feature.setAttributes([_attribute(values.get(field)) for field, _ in fields])
             if not sink.addFeature(feature, QgsFeatureSink.Flag.FastInsert):
                 raise OutputError(f"A polygon can't be written: {sink.lastError()[:300]}", "Is the disk full?")
             count += 1
@@ -67,6 +70,14 @@ def write_polygons(algorithm, args: tuple, features: Iterable, fields: Sequence,
         _discard(target)
         raise
     return target
+
+
+def _attribute(value):
+    """A value as Qt knows it."""
+    if not isinstance(value, dt.datetime):
+        return value
+    day, time = QDate(value.year, value.month, value.day), QTime(value.hour, value.minute, value.second)
+    return QDateTime(day, time, Qt.TimeSpec.UTC)
 
 
 def _is_file(target: str) -> bool:

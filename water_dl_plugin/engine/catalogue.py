@@ -148,10 +148,11 @@ class Folder:
         os.remove(manifest + REPLACING)
 
 
-def write(folder: str, manifest: Manifest, blocks: Iterable[tuple], first_source: int) -> None:
+def write(folder: str, manifest: Manifest, blocks: Iterable[tuple], first_source: int, further: Optional[dict] = None) -> None:
     """chips.gpkg: one polygon per chip, and the blocks of the split, in the first source's CRS.
 
-    `blocks` are those of the sources from `first_source` on: (scene, corners, crs, split); older blocks stay. Raises `OutputError`.
+    `blocks` are those of the sources from `first_source` on: (scene, corners, crs, split); older blocks stay. `further`: fields of the chips
+    beyond the usual ones, a list of texts or numbers each. Raises `OutputError`.
     """
     path = os.path.join(folder, _CATALOGUE)
     partial = os.path.join(folder, ".partial.gpkg")
@@ -164,7 +165,7 @@ def write(folder: str, manifest: Manifest, blocks: Iterable[tuple], first_source
         data = data or ogr.GetDriverByName("GPKG").CreateDataSource(partial)
         if data is None:
             raise RuntimeError(gdal.GetLastErrorMsg())
-        _fill(data, manifest, blocks, first_source)
+        _fill(data, manifest, blocks, first_source, further or {})
         data = None  # closes
         os.replace(partial, path)
     except (RuntimeError, OSError) as error:
@@ -179,7 +180,7 @@ def write(folder: str, manifest: Manifest, blocks: Iterable[tuple], first_source
                 os.remove(partial + ending)
 
 
-def _fill(data, manifest: Manifest, blocks: Iterable[tuple], first_source: int) -> None:
+def _fill(data, manifest: Manifest, blocks: Iterable[tuple], first_source: int, further: dict) -> None:
     base = manifest.sources[0]["crs"]
     reference = spatial_reference(base) if base else None
     for i in range(data.GetLayerCount() - 1, -1, -1):
@@ -187,16 +188,17 @@ def _fill(data, manifest: Manifest, blocks: Iterable[tuple], first_source: int) 
             data.DeleteLayer(i)
     layer = _layer(data, "chips", reference, [
         ("image", ogr.OFTString), ("split", ogr.OFTString), ("source", ogr.OFTString), ("date", ogr.OFTString), ("rotation", ogr.OFTReal),
-        ("nodata", ogr.OFTReal), *((name, ogr.OFTReal) for name in [f"share_{c.name}" for c in manifest.classes] or ["usable"])])  # fmt: skip
+        ("nodata", ogr.OFTReal), *((name, ogr.OFTReal) for name in [f"share_{c.name}" for c in manifest.classes] or ["usable"]),
+        *((name, ogr.OFTString if any(isinstance(v, str) for v in values) else ogr.OFTReal) for name, values in further.items())])  # fmt: skip
     layer.StartTransaction()
-    for chip in manifest.chips:
+    for chip, *more in zip(manifest.chips, *further.values()):
         source = manifest.sources[chip.source]
         _polygon(
             layer,
             chip.corners,
             source["crs"],
             base,
-            [chip.image, chip.split, source["name"], chip.date, chip.rotation, chip.nodata, *chip.shares],
+            [chip.image, chip.split, source["name"], chip.date, chip.rotation, chip.nodata, *chip.shares, *more],
         )
     _ok(layer.CommitTransaction())
     layer = data.GetLayerByName("blocks") or _layer(data, "blocks", reference, [("split", ogr.OFTString), ("source", ogr.OFTString)])

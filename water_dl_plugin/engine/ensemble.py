@@ -18,6 +18,7 @@ from .network_trainer import NetworkTrainer
 from .progress import Progress, part
 from .samples import Samples
 
+_LOOKS = 12  # at the validation chips in a member's training: enough for a curve
 _SECONDS = 30.0  # between two savings of a member's state: its epochs take seconds, its weights and moments 100 MB and more
 
 
@@ -64,8 +65,10 @@ class EnsembleTrainer(NetworkTrainer):
         told = _seldom(part(self.progress, k / count, (k + 1) / count), f"Member {k + 1} of {count}: ", self.epochs)
         learn, check = (Samples(self.chips, chosen, self.task) for chosen in self._drawing(k))
         config = dataclasses.replace(self.config, seed=self.config.seed + k)
+        seldom = max(self.epochs // _LOOKS, 1) if self.monitor == "last" else 1
         return NetworkTrainer(
-            self.chips, self.task, learn, check, config, self.plan, path, "", self.device, told, fitted=self.normalisation, keep_every=_SECONDS
+            self.chips, self.task, learn, check, config, self.plan, path, "", self.device, told, fitted=self.normalisation, keep_every=_SECONDS,
+            look_every=seldom,
         )  # fmt: skip
 
     def _drawing(self, k: int) -> tuple[list[Chip], list[Chip]]:
@@ -82,7 +85,8 @@ class EnsembleTrainer(NetworkTrainer):
         self.net = Members([m.net for m in self.trained]).to(self.device)
         self.best_state = self.net.state_dict()
         shortest = min(len(m.history) for m in self.trained)
-        self.history = [_mean([m.history[i] for m in self.trained]) for i in range(shortest)]
+        rows = [[m.history[i] for m in self.trained] for i in range(shortest)]
+        self.history = [_mean(row) for row in rows if all("loss_valid" in r for r in row) or row is rows[-1]]
         self.best = {"epoch": shortest, "figure": np.mean([m.best["figure"] for m in self.trained]), "loss": self.plan[-1].loss}
 
     @torch.no_grad()
@@ -123,7 +127,9 @@ class EnsembleTrainer(NetworkTrainer):
 
 def _mean(rows: list[dict]) -> dict:
     """The members' figures of one epoch as one row of the log."""
-    return {key: value if key in ("epoch", "stage") else float(np.mean([r[key] for r in rows])) for key, value in rows[0].items()}
+    return {
+        key: value if key in ("epoch", "stage") else float(np.mean([r.get(key, math.nan) for r in rows])) for key, value in rows[0].items()
+    }
 
 
 def _seldom(progress: Progress, who: str, epochs: int) -> Progress:

@@ -16,6 +16,7 @@ from . import catalogue, split, targets
 from .chips import SPLITS, Chip, ChipSet, Manifest, write_manifest
 from .errors import ChipsError, ConfigError, GridMismatchError, LabelError
 from .labels import Area
+from .level.dates import day
 from .normalise import Sketch
 from .progress import Progress, part, silent
 from .raster import Grid, write_small
@@ -187,7 +188,7 @@ class _Cutter:
             sketch.update(plane[ok])
         found = self._found(mask)
         self.chips.append(Chip(
-            image, label, SPLITS[which], self.first_source + tile.scene, tile.rotation, date_in(self.scenes[tile.scene]), round(float(1 - there.mean()), 4),
+            image, label, SPLITS[which], self.first_source + tile.scene, tile.rotation, day(self.scenes[tile.scene]), round(float(1 - there.mean()), 4),
             tuple(round(float(n) / mask.size, 4) for n in found), None, tuple(tile.grid.corners),
         ))  # fmt: skip
         self.counts.append(found)
@@ -216,7 +217,7 @@ class _Cutter:
         made = Manifest(
             **self.target.told(opened), tile_size=config.tile_size, chips=tuple(self.chips), stride=config.stride, pixel_size=opened[0].grid.pixel_size,
             pixel_size_m=opened[0].grid.pixel_size_m, image_format=config.image_format, sources=sources, settings=config.to_json(), seed=config.seed,
-            statistics=tuple(_statistics(s) for s in self.sketches),
+            statistics=tuple(s.summary() for s in self.sketches),
         )  # fmt: skip
         if self.old is None:
             return made
@@ -224,13 +225,6 @@ class _Cutter:
             self.old, chips=(*self.old.chips, *made.chips), sources=(*self.old.sources, *made.sources), statistics=made.statistics,
             settings=made.settings, seed=made.seed,
         )  # fmt: skip
-
-
-def _statistics(sketch: Sketch) -> dict:
-    if not sketch.number:
-        return {"min": 0.0, "max": 0.0, "mean": 0.0, "std": 0.0}
-    percentiles = zip((1, 50, 99), sketch.quantiles([0.01, 0.5, 0.99]))
-    return {"min": sketch.low, "max": sketch.high, "mean": sketch.mean, "std": sketch.std, **{f"p{p}": float(v) for p, v in percentiles}}
 
 
 def _marked(target: targets.Target, grid: Grid, area: Optional[Area]) -> tuple:
@@ -313,9 +307,3 @@ def _doubts(opened: list, scenes: Sequence[str], existing: Optional[ChipSet]) ->
                 )
             )
     return lines
-
-
-def date_in(path: str) -> str:
-    """An ISO date out of a file name (20200831, 2020-08-31, 2020_08_31), or ""."""
-    found = re.search(r"(?<!\d)(19[7-9]\d|20[0-4]\d)[-_]?(0[1-9]|1[0-2])[-_]?(0[1-9]|[12]\d|3[01])(?!\d)", os.path.basename(path))
-    return "-".join(found.groups()) if found else ""

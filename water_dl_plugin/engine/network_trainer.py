@@ -27,10 +27,12 @@ _ANY_RUN = ("resume", "keep_best", "threads", "licence", "card", "device")  # se
 @dataclass
 class NetworkTrainer(Trainer):
     """One network. `fitted`: the normalisation, if it is not to be fitted to these chips; `keep_every`: so many seconds pass at least
-    between two savings of the run's state (0: each epoch is saved)."""
+    between two savings of the run's state (0: each epoch is saved); `look_every`: after so many epochs the validation chips are looked at
+    (more than 1 only where no figure picks the epoch)."""
 
     fitted: Optional[Normalisation] = None
     keep_every: float = 0.0
+    look_every: int = 1
     half = False  # of the weights in the model file, see `onnx_export.write`
 
     def __post_init__(self):
@@ -153,7 +155,8 @@ class NetworkTrainer(Trainer):
             total, seen = total + value * len(images), seen + len(images)
             self.progress((epoch + (step + 1) / (steps + checks)) / self.epochs, "")
         row = {"epoch": epoch + 1, "stage": number + 1, "loss_train": total / seen}
-        row.update(self._evaluate(criterion, lambda k: self.progress((epoch + (steps + k) / (steps + checks)) / self.epochs, ""))[1])
+        if not (epoch + 1) % self.look_every or epoch + 1 == self.epochs or len(self.history) == 0:
+            row.update(self._evaluate(criterion, lambda k: self.progress((epoch + (steps + k) / (steps + checks)) / self.epochs, ""))[1])
         row.update(lr=stage.lr * decay(config.schedule, (epoch - first) / stage.epochs), seconds=time.time() - started)
         return row
 
@@ -277,7 +280,7 @@ class NetworkTrainer(Trainer):
         row = next(r for r in self.history if r["epoch"] == self.best["epoch"])
         normalisation = onnx_export.outside(self.normalisation, self.config.portable)
         margin, stride = getattr(self.net, "margin", 0), getattr(self.net, "stride", 1)
-        info = self.info(normalisation, figures, margin, stride, epochs=len(self.history), best_epoch=row["epoch"])
+        info = self.info(normalisation, figures, margin, stride, epochs=self.history[-1]["epoch"], best_epoch=row["epoch"])
         self.net.to("cpu", memory_format=torch.contiguous_format)
         sample = (self.check if len(self.check) else self.learn).raw(0)
         example = normalisation.apply(sample[0], sample[1])[None]
@@ -304,7 +307,7 @@ class NetworkTrainer(Trainer):
                 output = self.net(torch.from_numpy(self.normalisation.apply(pixels, valid)[None]))
             return self.task.activate(output)[0].numpy()
 
-        facts = [("Best epoch", f"{row['epoch']} of {len(self.history)}"), ("Time", clock(sum(r["seconds"] for r in self.history)))]
+        facts = [("Best epoch", f"{row['epoch']} of {self.history[-1]['epoch']}"), ("Time", clock(sum(r["seconds"] for r in self.history)))]
         return self.told(predict, evaluator, facts, history=self.history, best_epoch=row["epoch"], best_figure=self.best["figure"])
 
     def _optimiser(self, stage: Stage):

@@ -85,6 +85,13 @@ class Sketch:
         low, width = np.where(single, np.ceil(low), low), np.where(single, 0, high - low)
         return np.clip(low + width * np.clip((rank - (ends[at] - count)) / count, 0, 1), self.low, self.high)
 
+    def summary(self) -> dict:
+        """What a chips folder says of a band: min, max, mean, std, p1, p50, p99; of no pixel at all the first four as 0."""
+        if not self.number:
+            return {"min": 0.0, "max": 0.0, "mean": 0.0, "std": 0.0}
+        percentiles = zip((1, 50, 99), self.quantiles([0.01, 0.5, 0.99]))
+        return {"min": self.low, "max": self.high, "mean": self.mean, "std": self.std, **{f"p{p}": float(v) for p, v in percentiles}}
+
 
 def _ordered(values: np.ndarray) -> np.ndarray:
     bits = values.astype(np.float32).view(np.uint32).astype(np.int64)

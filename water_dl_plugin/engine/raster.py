@@ -205,9 +205,9 @@ class Raster:
         """Without georeference: moved by a pixel, because GDAL takes (0, 1, 0, 0, 0, -1) for none and refuses to warp."""
         return transform if self.grid.georeferenced else (transform[0] + 1, *transform[1:])
 
-    def tags(self) -> dict[str, str]:
-        """The file's own metadata."""
-        return dict(self._dataset.GetMetadata() or {})
+    def tags(self, domain: str = "") -> dict[str, str]:
+        """The file's own metadata; GDAL keeps what it found in files beside it, as a Landsat MTL, in the domains IMD and IMAGERY."""
+        return dict(self._dataset.GetMetadata(domain) or {})
 
     def as_heights(self) -> None:
         """Take the numbers for heights from now on: reading raises `RasterError` where they can't be, as undeclared nodata can't. Raises `BandError`

@@ -50,13 +50,14 @@ def write_bytes(path: Union[str, os.PathLike], data: bytes) -> None:
             beside.unlink()
 
 
-def write_csv(path: Union[str, os.PathLike], rows: Iterable[Mapping[str, Any]]) -> None:
-    """One line per mapping, the header from the keys in the order of appearance; NaN, infinity and None become empty cells.
+def write_csv(path: Union[str, os.PathLike], rows: Iterable[Mapping[str, Any]], columns: Iterable[str] = ()) -> None:
+    """One line per mapping, the header from `columns`, which a table without lines has, too, and the keys in the order of appearance; NaN,
+    infinity and None become empty cells.
 
     With a byte order mark, so that spreadsheets read names with accents right. Raises `OutputError`.
     """
     rows = list(rows)
-    header = list(dict.fromkeys(key for row in rows for key in row))
+    header = list(dict.fromkeys([*columns, *(key for row in rows for key in row)]))
     text = io.StringIO()
     writer = csv.DictWriter(text, header, restval="")
     writer.writeheader()

@@ -19,7 +19,7 @@ from .vertical import KINDS as VERTICAL
 
 _PLURAL = {"elevation": "elevation models", "image": "image bands", "class": "class bands"}
 _METRES = {"m", "metre", "meter", "metres", "meters"}
-_FEET = {"ft", "foot", "feet", "ftus", "us-ft", "us survey foot", "us survey feet", "foot_us", "international foot"}
+FEET = {"ft", "foot", "feet", "ftus", "us-ft", "us survey foot", "us survey feet", "foot_us", "international foot"}
 
 
 @dataclass(frozen=True)
@@ -135,7 +135,7 @@ def doubts(found: Wanted, names: Sequence[str], base_m: float, grid: Grid) -> li
 
 def check_unit(found: Wanted, unit: str) -> None:
     """Raise `ModelError` where the base says that it is in feet and the model is for metres, or the other way round."""
-    known = [{*_METRES} if u in _METRES else {*_FEET} if u in _FEET else None for u in (unit.strip().lower(), found.unit.strip().lower())]
+    known = [{*_METRES} if u in _METRES else {*FEET} if u in FEET else None for u in (unit.strip().lower(), found.unit.strip().lower())]
     if None not in known and known[0] != known[1]:
         raise ModelError(
             f"The base is in {unit}, the model is for elevations in {found.unit}.",
@@ -146,5 +146,5 @@ def check_unit(found: Wanted, unit: str) -> None:
 def zfactor(grid: Grid, unit: str) -> float:
     """Map units that one unit of height is long on the ground: what relief shading multiplies heights by."""
     sides, ground = grid.pixel_size, spacing_m(grid)
-    metres = FOOT if unit.strip().lower() in _FEET else 1.0
+    metres = FOOT if unit.strip().lower() in FEET else 1.0
     return metres * math.sqrt(sides[0] * sides[1] / (ground[0] * ground[1]))

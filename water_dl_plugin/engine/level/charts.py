@@ -12,12 +12,12 @@ import numpy as np
 
 from ..plots import BLUE, FAINT, GREEN, GREY, INK, ORANGE, SOFT, WIDTH, dress, new_figure, shortened
 
-PURPLE, BROWN = "#7b4f9d", "#8a6d3b"
+PURPLE, CRIMSON, BROWN = "#7b4f9d", "#b03a5b", "#8a6d3b"
 #: Colour, marker and its size in points of each method.
 STYLES = {
     "combined": (INK, "D", 3.8), "network": (BLUE, "o", 4.4), "area": (ORANGE, "s", 4.0), "shoreline": (GREEN, "^", 4.8),
 }  # fmt: skip
-OTHERS = ((PURPLE, "P", 5.0), (ORANGE, "v", 4.8), (GREY, "X", 5.0), (BROWN, "p", 5.0))
+OTHERS = ((PURPLE, "P", 5.0), (CRIMSON, "v", 4.8), (GREY, "X", 5.0), (BROWN, "p", 5.0))
 GAUGE = ("#9db0be", "gauge")
 SPARSE = 90  # dates up to which each has a whisker and a full marker; more get a band
 DENSE = 400  # dates from which only some have a marker: they would cover each other, and swell the page
@@ -258,7 +258,9 @@ def _legend(axes, lines: Sequence[Line], number: int, every: Sequence[Line], gau
         entries.append(Line2D([], [], color=colour, marker=marker, markersize=size + 0.6, linewidth=0.9, label=shortened(line.name, 36)))
     for key, face, label, alpha in (("doubtful", "white", "doubtful", 1.0), ("seen", SOFT, "trained with", 0.35)):
         if number == 0 and any(getattr(line, key).any() for line in every):
-            entries.append(Line2D([], [], linestyle="", marker="o", color=SOFT, markerfacecolor=face, markersize=5, alpha=alpha, label=label))
+            entries.append(
+                Line2D([], [], linestyle="", marker="o", color=SOFT, markerfacecolor=face, markersize=5, alpha=alpha, label=label)
+            )
     axes.legend(
         handles=entries, loc="lower right", bbox_to_anchor=(1.01, 0.99), ncol=max(len(entries), 1), frameon=False, fontsize=8.5, labelcolor=INK,
         handlelength=1.5, columnspacing=1.2, borderaxespad=0.1,

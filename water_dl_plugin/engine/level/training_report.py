@@ -7,7 +7,7 @@ import numpy as np
 from .. import plots
 from ..report import Report
 from ..report_pages import HEADERS, epoch_table, how
-from . import charts
+from . import charts, scores
 from .conformal import ENOUGH, half_width
 from .series import from_iso
 
@@ -45,7 +45,7 @@ def level_training(path: str, run, details: dict) -> None:
                 table.append([name, part, len(own), *_figures(level, unseen)])
         if lines:
             page.heading(f"Reservoir {name}" if len(names) > 1 else "Dates that were not learnt from")
-            page.figure(charts.over_time(lines, _all(details, names.index(name))), "Line: the gauge, at all dates of the chips.")
+            page.figure(charts.over_time(lines, _all(details, names.index(name))), "Line: the gauge at the dates of the chips, over the same time.")
             page.figure(charts.scatter(lines), "On the line, estimate and gauge agree.")
     page.heading("Figures")
     page.table(["Reservoir", "Part", "Dates", "R²", "RMSE (m)", "MAE (m)", "Bias (m)", "Days off by more than 1 m"], table)
@@ -58,10 +58,8 @@ def level_training(path: str, run, details: dict) -> None:
 
 
 def _figures(level: np.ndarray, unseen: np.ndarray) -> list:
-    error = unseen - level
-    spread = ((level - level.mean()) ** 2).sum()
-    r2 = 1 - (error**2).sum() / spread if spread > 0 else float("nan")
-    return [r2, np.sqrt((error**2).mean()), np.abs(error).mean(), error.mean(), int((np.abs(error) > 1).sum())]
+    found = scores.figures(level, unseen)
+    return [found[key] for key in ("r2", "rmse", "mae", "bias", "days_off")]
 
 
 def _all(details: dict, number: int) -> tuple:

@@ -7,6 +7,9 @@ from .downscale import DownscaleConfig
 from .flood import AssessFloodConfig, FloodConfig
 from .inference import DEVICES, InferConfig
 from .lakes import LakesConfig
+from .level import EstimateLevelConfig
+from .level_assessment import AssessLevelsConfig
+from .level_chips import LevelChipsConfig
 from .refine import RefineConfig
 from .training import LOSSES, SCHEMES, TrainConfig
 from .tune import TuneConfig
@@ -19,11 +22,14 @@ __all__ = [
     "AssessConfig",
     "AssessDemConfig",
     "AssessFloodConfig",
+    "AssessLevelsConfig",
     "ChipsConfig",
     "DownscaleConfig",
+    "EstimateLevelConfig",
     "FloodConfig",
     "InferConfig",
     "LakesConfig",
+    "LevelChipsConfig",
     "RefineConfig",
     "TrainConfig",
     "TuneConfig",
