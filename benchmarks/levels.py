@@ -44,6 +44,8 @@ OUT = os.path.join(ROOT, "benchmarks", "out", "levels")
 SENSORS, SPLITS, ATTENTIONS = ("sentinel-2", "sentinel-1"), ("random", "blocked", "chronological"), ("none", "cam", "csam")
 REGIONAL, SHORTEST = "regional", "short"
 SHARE, SEED = 0.2, 1
+# less than the defaults (scenes' pixels of 10 m, 60 epochs, 5 members), so that all rows take an hour of two cores and not twelve
+RESOLUTION_M, EPOCHS, MEMBERS = 20.0, 40, 1
 METHODS = ("network", "area", "combined")
 KEYS = ("r2", "rmse", "mae", "bias", "coverage", "width_m", "days_off")
 
@@ -61,16 +63,18 @@ class Row:
 
 
 def all_rows() -> list[Row]:
-    """Those of the published table, and the regional ones."""
-    return [Row(s, p, a, r) for s in SENSORS for p in SPLITS for a in ATTENTIONS for r in (*PLACES, REGIONAL)]
+    """Those of the published table, and the regional ones with the attention that is the default."""
+    alone = [name for name in PLACES if name != SHORTEST]
+    return [Row(s, p, a, r) for s in SENSORS for p in SPLITS for a in ATTENTIONS for r in (*alone, *([REGIONAL] if a == "cam" else []))]
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Water levels of simulated reservoirs.")
     parser.add_argument("--rows", nargs="*", default=["*"], help="patterns of SENSOR/SPLIT/ATTENTION/RESERVOIR")
     parser.add_argument("--quick", action="store_true", help="every third date, one member, few epochs: does it run?")
-    parser.add_argument("--members", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=None)
+    parser.add_argument("--members", type=int, default=MEMBERS)
+    parser.add_argument("--epochs", type=int, default=EPOCHS)
+    parser.add_argument("--resolution", type=float, default=RESOLUTION_M, help="m; 0: the scenes' pixels")
     parser.add_argument("--encoder", default="resnet18")
     parser.add_argument("--threads", type=int, default=0, help="processor threads; 0: all")
     parser.add_argument("--device", default="auto")
@@ -92,7 +96,7 @@ def main(arguments: list[str] | None = None) -> int:
     results = []
     for number, row in enumerate(rows, 1):
         print(f"[{number}/{len(rows)}] {row.name}", flush=True)
-        results.append(cached(row, dataclasses.replace(learning, attention=row.attention), given.quick))
+        results.append(cached(row, dataclasses.replace(learning, attention=row.attention), given))
     show(results)
     return 0
 
@@ -148,7 +152,8 @@ def only(folder: str, name: str, target: str) -> None:
 # ----------------------------------------------------------------------------------------------------------------------------- rows
 
 
-def cached(row: Row, learning: TrainConfig, quick: bool) -> dict:
+def cached(row: Row, learning: TrainConfig, given) -> dict:
+    quick = given.quick
     path = os.path.join(OUT, "rows", ("quick_" if quick else "") + row.name.replace("/", "_") + ".json")
     settings = {**json.loads(json.dumps(dataclasses.asdict(learning))), "threads": 0, "device": "", "share": SHARE, "simulator": simulator()}
     if os.path.exists(path):
@@ -156,7 +161,7 @@ def cached(row: Row, learning: TrainConfig, quick: bool) -> dict:
             known = json.load(file)
         if known["settings"] == settings:
             return known
-    result = {"row": row.name, "settings": settings, **run(row, learning, quick)}
+    result = {"row": row.name, "settings": settings, **run(row, learning, quick, given.resolution)}
     os.makedirs(os.path.dirname(path), exist_ok=True)
     with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(result, file, indent=1)
@@ -164,7 +169,7 @@ def cached(row: Row, learning: TrainConfig, quick: bool) -> dict:
     return result
 
 
-def run(row: Row, learning: TrainConfig, quick: bool) -> dict:
+def run(row: Row, learning: TrainConfig, quick: bool, resolution: float) -> dict:
     """Chips, training, estimates and figures of one row; `regional`: of all reservoirs together, and of the shortest alone."""
     start = time.perf_counter()
     work = os.path.join(OUT, "work", row.name.replace("/", "_"))
@@ -174,9 +179,8 @@ def run(row: Row, learning: TrainConfig, quick: bool) -> dict:
     folder = os.path.join(work, "together")
     shutil.rmtree(folder, ignore_errors=True)
     polygons, gauge = reservoirs.together(places, folder)
-    repeats = 1 if row.split == "chronological" else learning.members
     config = LevelChipsConfig(
-        name_field="name", datum_field="datum_m", split=row.split, validation_share=SHARE, test_share=SHARE, repeats=repeats, seed=SEED
+        name_field="name", datum_field="datum_m", split=row.split, validation_share=SHARE, test_share=SHARE, resolution=resolution, seed=SEED
     )
     scenes = [path for one in places for path in one.scenes]
     chips = os.path.join(work, "chips")
