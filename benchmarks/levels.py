@@ -155,7 +155,13 @@ def only(folder: str, name: str, target: str) -> None:
 def cached(row: Row, learning: TrainConfig, given) -> dict:
     quick = given.quick
     path = os.path.join(OUT, "rows", ("quick_" if quick else "") + row.name.replace("/", "_") + ".json")
-    settings = {**json.loads(json.dumps(dataclasses.asdict(learning))), "threads": 0, "device": "", "share": SHARE, "simulator": simulator()}
+    settings = {
+        **json.loads(json.dumps(dataclasses.asdict(learning))),
+        "threads": 0,
+        "device": "",
+        "share": SHARE,
+        "simulator": simulator(),
+    }
     if os.path.exists(path):
         with open(path, encoding="utf-8") as file:
             known = json.load(file)
@@ -180,7 +186,13 @@ def run(row: Row, learning: TrainConfig, quick: bool, resolution: float) -> dict
     shutil.rmtree(folder, ignore_errors=True)
     polygons, gauge = reservoirs.together(places, folder)
     config = LevelChipsConfig(
-        name_field="name", datum_field="datum_m", split=row.split, validation_share=SHARE, test_share=SHARE, resolution=resolution, seed=SEED
+        name_field="name",
+        datum_field="datum_m",
+        split=row.split,
+        validation_share=SHARE,
+        test_share=SHARE,
+        resolution=resolution,
+        seed=SEED,
     )
     scenes = [path for one in places for path in one.scenes]
     chips = os.path.join(work, "chips")

@@ -1,8 +1,8 @@
 """Sentinel-2 scenes of a simulated reservoir: reflectance in bands 3, 4, 8 (560, 665, 842 nm), clouds, and a QA60 band that misses some.
 
-Water: Lee et al. 1998 (doi:10.1364/AO.37.006329) for what comes back from the water and from the ground below it, with absorption and backscatter
-of water (Pope & Fry 1997, doi:10.1364/AO.36.008710; beyond 700 nm Hale & Querry 1973, doi:10.1364/AO.12.000555, mean over the band), suspended
-matter (backscatter 0.012 m2/g: Neukermans et al. 2012, doi:10.4319/lo.2011.57.1.0124; absorption: Babin et al. 2003,
+Water: Gordon et al. 1988 (doi:10.1029/JD093iD09p10909) for what comes back from deep water, Lee et al. 1998 (doi:10.1364/AO.37.006329) for how
+much the ground below shallow water adds, with absorption and backscatter of water (Pope & Fry 1997, doi:10.1364/AO.36.008710; beyond 700 nm Hale & Querry 1973, doi:10.1364/AO.12.000555, mean over the band), suspended
+matter (backscatter 0.011 m2/g; 0.012 for minerals: Neukermans et al. 2012, doi:10.4319/lo.2011.57.1.0124; absorption: Babin et al. 2003,
 doi:10.1029/2001JC000882), algae and stain; sky mirrored by the surface and sun glint (Cox & Munk 1954, doi:10.1364/JOSA.44.000838). Land: shares of
 typical spectra; soil darkens with water (Lobell & Asner 2002, doi:10.2136/sssaj2002.7220). Light: sun on slopes, cast shadow, the sky's
 light in it. Air: what the atmospheric correction leaves. Camera: optics blur of 0.45 px, so that shore pixels are mixed; a shift per scene; noise.
@@ -29,7 +29,7 @@ NOISE = np.array([0.0009, 0.0009, 0.0012])  # radiometric noise over dark ground
 
 @dataclass(frozen=True)
 class Sky:
-    """Light and air of a scene: `height`, `azimuth` of the sun (degrees); `lit`, `shade`: see `light`; `wind` m/s; `shift` of the image (px, down
+    """Light and air of a scene: `height`, `azimuth` of the sun (degrees); `wind` m/s; `shift` of the image (px, down
     and right); `haze`: left by the correction, at 560 nm; `gain`: error of calibration and aerosol; `overcast`: share of thick cloud wanted, `thin`: of
     cirrus; `base_m`: height of the clouds; `missing`: how much QA60 sees too little."""
 
@@ -184,7 +184,7 @@ def _sampled(rng: np.random.Generator, fine: np.ndarray, shift: tuple) -> np.nda
 def _clouds(rng: np.random.Generator, sky: Sky) -> tuple[tuple, np.ndarray]:
     """Reflectance 0..1 of thick cloud and of cirrus, `(SIDE, SIDE)` each, and the share of sunlight that thick cloud takes from the ground.
 
-    Fractal fields (spectra of clouds fall with about the 5/3 to 3rd power: Cahalan & Snider 1989, doi:10.1016/0034-4257(89)90069-6) on a sheet of 4 km;
+    Fractal fields (spectra of clouds fall with about the 5/3 to 3rd power: Cahalan & Snider 1989, Remote Sensing of Environment 28, 95) on a sheet of 4 km;
     reflectance by two streams, R = 0.15 t / (2 + 0.15 t). The shadow is the same sheet, moved by what the sun's height tells."""
     side, blank = 4 * SIDE, np.zeros((SIDE, SIDE), np.float32)
     if not (sky.overcast or sky.thin):

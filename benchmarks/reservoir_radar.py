@@ -1,7 +1,7 @@
 """Sentinel-1 scenes of a simulated reservoir: VV and VH in dB, as ground-range products corrected for terrain have them (sigma0 on the ellipsoid).
 
 Open water: CMOD5.N for VV (Hersbach 2010, doi:10.1175/2009JTECHO698.1), a line in wind speed for VH (Vachon & Wolfe 2011, doi:10.1109/LGRS.2010.2085417),
-never below the noise of the instrument, so calm water is dark and windy water looks like land. Soil: Oh 2004 (doi:10.1109/LGRS.2004.823280);
+never below the noise of the instrument, so calm water is dark and windy water looks like land. Soil: Oh 2004 (doi:10.1109/TGRS.2003.821065);
 smooth wet mud is dark, too. Plants: water cloud model (Attema & Ulaby 1978, doi:10.1029/RS013i002p00357), with trunks and stalks over water brightened by
 double bounce. Terrain: every cell's echo is put at its slant range and read back at the place that the elevation model tells, so slopes
 towards the radar are bright, walls lie over the water at their foot, and lee sides are black. Speckle of 4.4 looks at 20 m resolution.
