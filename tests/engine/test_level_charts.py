@@ -9,8 +9,8 @@ import matplotlib.dates
 import numpy as np
 import pytest
 
-from water_dl_plugin.engine.level import charts, report
-from water_dl_plugin.engine.level.charts import Line
+from water_dl_plugin.engine.level.assessment import charts, report
+from water_dl_plugin.engine.level.assessment.charts import Line
 from water_dl_plugin.engine.level.series import Dropped, Estimate, Reading
 
 START = dt.datetime(2018, 1, 1, 8)

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from scipy.interpolate import PchipInterpolator
 
 from water_dl_plugin.engine.errors import ConfigError
-from water_dl_plugin.engine.level import curve
-from water_dl_plugin.engine.level.curve import Curve, fit
+from water_dl_plugin.engine.level.physical import curve
+from water_dl_plugin.engine.level.physical.curve import Curve, fit
 
 
 def pairs(count: int = 120, noise: float = 0.01, outliers: float = 0.0, seed: int = 0):

@@ -10,8 +10,8 @@ from tests import ponds
 from tests.helpers import crs, utm, write_raster
 from water_dl_plugin.engine.errors import BandError, Cancelled, GridMismatchError
 from water_dl_plugin.engine.grid import Grid
-from water_dl_plugin.engine.level import sites
-from water_dl_plugin.engine.level.cut import Opened, cut
+from water_dl_plugin.engine.level.chips import sites
+from water_dl_plugin.engine.level.chips.cut import Opened, cut
 from water_dl_plugin.engine.level.series import Place, Scene
 
 GRID = ponds.GRID

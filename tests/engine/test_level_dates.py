@@ -12,9 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.helpers import utm, write_raster
+from water_dl_plugin.engine import dates
 from water_dl_plugin.engine.config import Config
 from water_dl_plugin.engine.errors import ConfigError
-from water_dl_plugin.engine.level import dates, scenes
+from water_dl_plugin.engine.level.inputs import scenes
 from water_dl_plugin.engine.level.series import Scene
 from water_dl_plugin.engine.settings import series
 

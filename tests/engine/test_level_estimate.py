@@ -15,9 +15,11 @@ from osgeo import gdal
 from tests import pond_model, ponds
 from tests.helpers import read_raster, write_raster
 from water_dl_plugin.engine.errors import Cancelled, ConfigError, ModelError
-from water_dl_plugin.engine.level import network, scenes, sites
+from water_dl_plugin.engine.level import network
+from water_dl_plugin.engine.level.chips import sites
 from water_dl_plugin.engine.level.conformal import half_width
 from water_dl_plugin.engine.level.estimate import Inputs, estimate
+from water_dl_plugin.engine.level.inputs import scenes
 from water_dl_plugin.engine.level.model import LevelModel
 from water_dl_plugin.engine.raster import Grid
 from water_dl_plugin.engine.settings import EstimateLevelConfig

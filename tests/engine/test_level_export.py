@@ -16,7 +16,7 @@ from tests.helpers import crs, read_layer, read_raster, utm, write_layer, write_
 from water_dl_plugin.engine.chips import ChipSet
 from water_dl_plugin.engine.errors import BandError, Cancelled, ChipsError, ConfigError, GridMismatchError, LabelError, OutputError
 from water_dl_plugin.engine.grid import Grid
-from water_dl_plugin.engine.level.export import export
+from water_dl_plugin.engine.level.chips.export import export
 from water_dl_plugin.engine.settings import LevelChipsConfig
 
 

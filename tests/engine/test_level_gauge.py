@@ -15,10 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from osgeo import ogr
 
+from water_dl_plugin.engine import clock
 from water_dl_plugin.engine.config import Config
 from water_dl_plugin.engine.errors import ConfigError, LabelError
-from water_dl_plugin.engine.level import clock, columns, gauge
-from water_dl_plugin.engine.level.match import match
+from water_dl_plugin.engine.level.inputs import columns, gauge
+from water_dl_plugin.engine.level.inputs.match import match
 from water_dl_plugin.engine.level.series import Estimate, Reading, Scene
 from water_dl_plugin.engine.settings import series
 

@@ -12,7 +12,8 @@ from tests import bowls
 from tests.helpers import crs, utm, write_raster
 from water_dl_plugin.engine.errors import Cancelled, ConfigError, RasterError
 from water_dl_plugin.engine.grid import Grid
-from water_dl_plugin.engine.level import curve, physical
+from water_dl_plugin.engine.level.physical import curve
+from water_dl_plugin.engine.level.physical import estimates as physical
 from water_dl_plugin.engine.level.series import FLAGS, PARTS, Reading, Scene
 
 CONE = bowls.cone()

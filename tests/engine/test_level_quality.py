@@ -11,8 +11,8 @@ import pytest
 from tests import ponds
 from tests.helpers import utm, write_raster
 from water_dl_plugin.engine.errors import BandError
-from water_dl_plugin.engine.level import quality
-from water_dl_plugin.engine.level.quality import Quality, find
+from water_dl_plugin.engine.level.chips import quality
+from water_dl_plugin.engine.level.chips.quality import Quality, find
 from water_dl_plugin.engine.level.series import Scene
 from water_dl_plugin.engine.raster import Raster
 from water_dl_plugin.engine.windows import Window

@@ -14,8 +14,8 @@ from hypothesis.extra import numpy as hnp
 
 from tests import helpers
 from water_dl_plugin.engine.errors import ConfigError
-from water_dl_plugin.engine.level import scores
-from water_dl_plugin.engine.level.assess import assess_levels
+from water_dl_plugin.engine.level.assessment import scores
+from water_dl_plugin.engine.level.assessment.assess import assess_levels
 from water_dl_plugin.engine.level.series import Estimate
 from water_dl_plugin.engine.settings import AssessLevelsConfig
 

@@ -12,7 +12,7 @@ from tests import bowls
 from tests.helpers import crs, utm, write_raster
 from water_dl_plugin.engine.errors import BandError, ConfigError, GridMismatchError
 from water_dl_plugin.engine.grid import Grid
-from water_dl_plugin.engine.level import hypsometry, shoreline
+from water_dl_plugin.engine.level.physical import hypsometry, shoreline
 from water_dl_plugin.engine.level.series import Reservoir
 
 CONE = bowls.cone()

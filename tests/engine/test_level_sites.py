@@ -15,7 +15,7 @@ from tests.helpers import box, crs, utm, write_layer
 from water_dl_plugin.engine.errors import ConfigError, GridMismatchError, LabelError
 from water_dl_plugin.engine.grid import Grid, moved, same_crs
 from water_dl_plugin.engine.lakes.ellipsoid import area_m2
-from water_dl_plugin.engine.level import sites
+from water_dl_plugin.engine.level.chips import sites
 
 GRID = ponds.GRID
 

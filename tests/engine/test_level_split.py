@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from tests import ponds
 from water_dl_plugin.engine.errors import ConfigError
-from water_dl_plugin.engine.level.split import assign
+from water_dl_plugin.engine.level.chips.split import assign
 
 
 def config(split="blocked", validation=0.2, test=0.0, **changes):

@@ -12,7 +12,7 @@ from torch import nn
 
 from tests.basins import level_chips, level_images
 from tests.helpers import allow_network, bright_is_water, chips_folder, forget_network
-from water_dl_plugin.engine import describe, ensemble, nets, network_trainer, onnx_export, tasks, train
+from water_dl_plugin.engine import describe, ensemble, nets, network_trainer, normalise, onnx_export, tasks, train
 from water_dl_plugin.engine.backends import OnnxModel
 from water_dl_plugin.engine.chips import ChipSet, read_manifest
 from water_dl_plugin.engine.errors import Cancelled, ChipsError, ConfigError, ModelError
@@ -260,7 +260,7 @@ def test_vary_moves_the_image_and_keeps_the_level():
         ]
         assert len(place) == 1
         seen.add(place[0])
-    assert len(seen) > 15
+    assert len(seen) == (2 * SHIFT + 1) ** 2
 
 
 def test_a_level_model_is_no_map_model_and_the_reverse(trained, tmp_path):
@@ -318,3 +318,16 @@ def test_the_model_file_takes_half_the_space_and_gives_the_same_within_a_thousan
         onnx_export.write(str(tmp_path / f"{name}.onnx"), net, task.activate, info, x, half=half)
         given.append(OnnxModel(str(tmp_path / f"{name}.onnx"), "cpu", gives="numbers")(x))
     assert 0 < np.abs(given[0] - given[1]).max() < 2e-3 * np.abs(given[0]).max()
+
+
+def test_chips_of_levels_are_never_turned(tmp_path):
+    """On steep banks the level shows at a few places of the shore: with flips the simulated steep reservoir was not learnt (R2 0.07, without 0.71)."""
+    path, _ = level_chips(tmp_path / "c", 20)
+    chips = ChipSet(path)
+    task = tasks.make(chips.manifest)
+    task.vary = lambda image, target, rng: (image, target)
+    learn = train.Samples(chips, chips.split("train"), task)
+    scheme = normalise.fit("minmax", learn.sketches())
+    plain = {learn._one(i, scheme, None, 0, 0)[0].tobytes() for i in range(len(learn))}
+    for images, _ in learn.batches(4, scheme, settings(flips=True, brightness=0.0), 0):
+        assert all(image.tobytes() in plain for image in images)

@@ -23,7 +23,7 @@ import reservoir_radar as radar
 import reservoir_seasons
 import reservoirs
 
-from water_dl_plugin.engine.level import dates
+from water_dl_plugin.engine import dates
 
 FLAT = basins.Place("flat", "", (0, 0), 0.0, 1, 10.0, "", relief=0.06)
 STEEP = replace(FLAT, name="steep banks", relief=2.5)

@@ -132,6 +132,10 @@ def test_levels_from_scenes_and_a_gauge_are_estimated_and_assessed(qgis_process,
     log = "\n".join(json.loads(done.stdout)["log"]["info"])
     assert "Executed 4 algorithms" in log and "Member 2 of 2" in log and all(path.exists() for path in outputs.values())
     levels = helpers.read_layer(tmp_path / "levels.gpkg", "levels")
-    assert len(levels) == 48 and {level["method"] for level in levels} == {"network"} and {level["part"] for level in levels} == {"train", "validation", "test"}
+    assert (
+        len(levels) == 48
+        and {level["method"] for level in levels} == {"network"}
+        and {level["part"] for level in levels} == {"train", "validation", "test"}
+    )
     assert all(level["level_m"] and level["observed_m"] for level in levels)
     assert LevelModel(str(tmp_path / "m.onnx"), "cpu", 1).members == 2

@@ -36,7 +36,7 @@ class AssessLevels(WaterAlgorithm):
         ]  # fmt: skip
 
     def work(self, data, config, progress):
-        from ..engine.level.assess import assess_levels
+        from ..engine.level.assessment.assess import assess_levels
 
         found = assess_levels(
             data.vector("ESTIMATES"), config, gauge_table=data.vector("GAUGE"), report=data.output("REPORT"), csv=data.output("CSV"),

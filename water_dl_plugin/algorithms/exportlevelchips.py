@@ -46,7 +46,7 @@ class ExportLevelChips(WaterAlgorithm):
         ]  # fmt: skip
 
     def work(self, data, config, progress):
-        from ..engine.level.export import export
+        from ..engine.level.chips.export import export
 
         folder = data.output("OUTPUT")
         manifest, dropped = export(

@@ -18,5 +18,5 @@ def scene_inputs() -> list:
 
 
 def gathered(data: Data) -> tuple[list[str], str, str]:
-    """(files, folder, table), as `engine.level.scenes.gather` takes them."""
+    """(files, folder, table), as `engine.level.inputs.scenes.gather` takes them."""
     return data.rasters("INPUT"), data.file("FOLDER"), data.file("TABLE")

@@ -16,9 +16,7 @@ from .base import DEPLOY, WaterAlgorithm, explain
 class ModelInfo(WaterAlgorithm):
     NAME, TITLE, GROUP, CONFIG, PURPOSES = "modelinfo", "Model information", DEPLOY, Config, ("run",)
     TAGS = ("onnx", "metadata", "model card")
-    HELP = (
-        "Tells what a model file wants (bands, pixel size, normalisation), what it gives (classes, elevations, water levels of which reservoirs), how it was trained and how good it was."
-    )
+    HELP = "Tells what a model file wants (bands, pixel size, normalisation), what it gives (classes, elevations, water levels of which reservoirs), how it was trained and how good it was."
 
     def data_parameters(self):
         model = QgsProcessingParameterFile("MODEL", "Model file", fileFilter="ONNX model (*.onnx);;All files (*)")

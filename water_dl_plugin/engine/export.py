@@ -14,9 +14,9 @@ import numpy as np
 
 from . import catalogue, split, targets
 from .chips import SPLITS, Chip, ChipSet, Manifest, write_manifest
+from .dates import day
 from .errors import ChipsError, ConfigError, GridMismatchError, LabelError
 from .labels import Area
-from .level.dates import day
 from .normalise import Sketch
 from .progress import Progress, part, silent
 from .raster import Grid, write_small

@@ -91,16 +91,26 @@ class Samples:
             config,
             self.task.spatial,
             normalisation.elevations,
+            getattr(self.task, "turned", True),
         )
 
 
-def augment(image: np.ndarray, target: np.ndarray, rng: np.random.Generator, config: TrainConfig, spatial: bool = True, fixed=()):
-    """A changed copy of a normalised image `(bands, rows, cols)`; a spatial target `(..., rows, cols)` is flipped and turned with it.
+def augment(
+    image: np.ndarray,
+    target: np.ndarray,
+    rng: np.random.Generator,
+    config: TrainConfig,
+    spatial: bool = True,
+    fixed=(),
+    turned: bool = True,
+):
+    """A changed copy of a normalised image `(bands, rows, cols)`; a spatial target `(..., rows, cols)` is flipped and turned with it
+    (neither is, if not `turned`).
 
     `brightness` scales and shifts each band, `noise` adds to it; both in normalised units (shares of the band's range). Bands numbered
     in `fixed` (elevations: the target depends on their very heights) keep their values.
     """
-    if config.flips:
+    if config.flips and turned:
         turns, flip = int(rng.integers(4)), bool(rng.integers(2))
         image = np.rot90(image, turns, axes=(1, 2))
         image = image[:, :, ::-1] if flip else image

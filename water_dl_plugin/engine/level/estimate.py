@@ -12,10 +12,14 @@ from ..errors import ConfigError
 from ..progress import Progress, part, silent
 from ..settings import EstimateLevelConfig
 from ..version import version
-from . import combine, curve, gauge, layer, match, network, physical, plausible, scenes, sites
+from . import combine, layer, network
 from . import dropped as left_out
+from .assessment.report import estimate_report
+from .chips import sites
+from .inputs import gauge, match, plausible, scenes
 from .model import LevelModel
-from .report import estimate_report
+from .physical import curve
+from .physical import estimates as physical
 from .series import Estimate, Reading
 
 

@@ -17,10 +17,10 @@ from ..errors import ModelError, RasterError, WaterError
 from ..grid import Grid
 from ..progress import Progress, silent
 from ..settings import EstimateLevelConfig
-from . import sites
-from .columns import plain
+from .chips import sites
+from .chips.cut import Cut, Opened
 from .conformal import half_width
-from .cut import Cut, Opened
+from .inputs.columns import plain
 from .model import LevelModel
 from .series import Dropped, Estimate, Place, Reservoir, Scene
 

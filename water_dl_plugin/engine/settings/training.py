@@ -79,7 +79,7 @@ class TrainConfig(Config):
     flips: bool = param(
         True,
         "Flips and quarter turns",
-        "Chips are mirrored and turned at random, so that a lake's direction does not matter.",
+        "Chips are mirrored and turned at random, so that a lake's direction does not matter. Not those of levels, which always show the same place.",
         advanced=True,
     )
     brightness: float = param(

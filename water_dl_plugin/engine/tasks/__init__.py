@@ -15,6 +15,7 @@ A new task is one file beside this one and one line in `TASKS`. It is a class wi
 - `losses`: the names of its losses, its usual one first; `architecture`: the name of its usual network (unet if it has none);
 - `arguments`, if the network must be told something of the bands: further arguments of its constructor;
 - `configure(config)` and `calibrate(evaluator)`, if it wants to see the settings before, and the figures of the best epoch after training;
+- `turned = False`, if its chips must not be mirrored and turned, whatever the settings say;
 - `vary(image, target, rng) -> (image, target)`, if it has changes of its own to make to a training chip, normalised, before those of all tasks;
 - `ensemble = True`, if its model file holds several networks (`ensemble`), and `remember(chips, given, unseen)`, which hears their answers;
 - `report(path, run)`: writes the HTML report of a training run (`train.Run`).

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Optional
 
-from ..errors import ConfigError, RasterError
-from ..progress import Progress, part, silent
-from ..raster import Raster
-from . import clock, columns, dates
+from ... import clock, dates
+from ...errors import ConfigError, RasterError
+from ...progress import Progress, part, silent
+from ...raster import Raster
+from ..series import Dropped, Scene
+from . import columns
 from .gauge import DATE
-from .series import Dropped, Scene
 
 RASTERS = (".tif", ".tiff", ".gtif", ".vrt", ".img", ".jp2", ".bil", ".bip", ".bsq", ".sdat", ".kea")
 #: Files that lie among scenes and are none: what they are -> (how their names tell, how many bands they have at most).

@@ -9,11 +9,11 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, Optional
 
-from ..progress import Progress, silent
-from ..report import Report
-from ..report_pages import how
+from ...progress import Progress, silent
+from ...report import Report
+from ...report_pages import how
+from ..series import FLAGS, Dropped, Estimate, Reading
 from . import charts, scores
-from .series import FLAGS, Dropped, Estimate, Reading
 
 SHOWN = 24  # reservoirs with charts: a page with more is slow to open
 LISTED = 500  # lines of a folded table; the CSV has all

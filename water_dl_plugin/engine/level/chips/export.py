@@ -11,18 +11,19 @@ from typing import Optional
 
 import numpy as np
 
-from .. import catalogue
-from ..chips import Chip, Manifest, write_manifest
-from ..errors import ChipsError, ConfigError, OutputError, RasterError
-from ..grid import moved
-from ..normalise import Sketch
-from ..progress import Progress, part, silent
-from ..raster import write_small
-from ..settings import LevelChipsConfig
-from . import dropped as left_out
-from . import gauge, match, plausible, scenes, sites, split, survey
+from ... import catalogue
+from ...chips import Chip, Manifest, write_manifest
+from ...errors import ChipsError, ConfigError, OutputError, RasterError
+from ...grid import moved
+from ...normalise import Sketch
+from ...progress import Progress, part, silent
+from ...raster import write_small
+from ...settings import LevelChipsConfig
+from .. import dropped as left_out
+from ..inputs import gauge, match, plausible, scenes
+from ..series import PARTS, Dropped, Reading, Reservoir, iso
+from . import sites, split, survey
 from .cut import Cut, Opened
-from .series import PARTS, Dropped, Reading, Reservoir, iso
 
 FEWEST = 8  # chips; fewer teach nothing
 ONE_PASS = dt.timedelta(minutes=2)  # two tiles of the same pass

@@ -9,13 +9,13 @@ from typing import Optional
 
 import numpy as np
 
-from ..errors import BandError, GridMismatchError
-from ..grid import Grid, same_crs
-from ..progress import Progress, silent
-from ..raster import Band, Raster, overlap, parse_bands
-from ..windows import Window, blocks
+from ...errors import BandError, GridMismatchError
+from ...grid import Grid, same_crs
+from ...progress import Progress, silent
+from ...raster import Band, Raster, overlap, parse_bands
+from ...windows import Window, blocks
+from ..series import Place, Scene
 from . import quality
-from .series import Place, Scene
 
 _BLOCK = 2048  # px of a scene along a side that are read at once
 _COARSER = 1.5  # times coarser than the chip's pixels: such a scene would show a blurred shore

@@ -11,12 +11,13 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any, Optional
 
-from ..errors import ConfigError
-from ..progress import Progress, silent
-from ..settings.series import UNITS
-from . import clock, columns
+from ... import clock
+from ...errors import ConfigError
+from ...progress import Progress, silent
+from ...settings.series import UNITS
+from ..series import Dropped, Reading, iso
+from . import columns
 from .plausible import doubts
-from .series import Dropped, Reading, iso
 
 __all__ = ["doubts", "read"]
 

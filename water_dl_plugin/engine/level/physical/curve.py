@@ -11,9 +11,9 @@ from typing import Any, Callable, Optional
 
 import numpy as np
 
-from .. import tables
-from ..errors import ConfigError
-from . import columns
+from ... import tables
+from ...errors import ConfigError
+from ..inputs import columns
 
 FEWEST = 5  # pairs that a curve can be fitted on
 BEYOND = 0.02  # of the range of areas, or of levels: only further out is a level called extrapolated

@@ -11,8 +11,8 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Optional
 
-from ..errors import ConfigError
 from . import clock
+from .errors import ConfigError
 
 _DEPTH = 6  # folders above a file that may carry the product's name: GRANULE/L2A_.../IMG_DATA/R10m and the .SAFE above
 

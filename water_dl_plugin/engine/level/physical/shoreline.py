@@ -7,7 +7,7 @@ from typing import Optional
 
 import numpy as np
 
-from ..heights import gradient, level_areas
+from ...heights import gradient, level_areas
 from .masks import largest
 
 FEWEST = 10  # places along the shore

@@ -13,8 +13,8 @@ from typing import Optional
 
 from osgeo import ogr
 
-from ..errors import ConfigError
-from ..labels import open_layer
+from ...errors import ConfigError
+from ...labels import open_layer
 
 _TEXT = (".csv", ".tsv", ".txt", ".tab", ".dat", ".rdb", ".asc")
 _SEPARATORS = (";", "\t", ",", "|")

@@ -10,15 +10,17 @@ from typing import Any, Optional
 
 import numpy as np
 
-from ..errors import ConfigError
-from ..progress import Progress, part, silent
-from ..raster import writable
-from ..settings import AssessLevelsConfig
-from ..tables import write_csv, write_json
-from . import clock, columns, gauge, scores
-from .match import by_name, match
+from ... import clock
+from ...errors import ConfigError
+from ...progress import Progress, part, silent
+from ...raster import writable
+from ...settings import AssessLevelsConfig
+from ...tables import write_csv, write_json
+from ..inputs import columns, gauge
+from ..inputs.match import by_name, match
+from ..series import Dropped, Estimate
+from . import scores
 from .report import assess_report, doubts
-from .series import Dropped, Estimate
 
 NAMELESS = "estimated"  # the method of a table that names none
 _NUMBERS = ("low_m", "high_m", "spread_m", "area_m2", "observed_m", "cloud")

@@ -11,13 +11,14 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .. import catalogue
-from ..errors import GridMismatchError, WaterError
-from ..grid import Grid, moved
-from ..progress import Progress, silent
-from . import masks, sites
+from ... import catalogue
+from ...errors import GridMismatchError, WaterError
+from ...grid import Grid, moved
+from ...progress import Progress, silent
+from ..physical import masks
+from ..series import Dropped, Reservoir, Scene
+from . import sites
 from .cut import Opened
-from .series import Dropped, Reservoir, Scene
 
 _SAME_SIZE = 1.1  # pixels that differ by less are of one size
 _UNNAMED = re.compile(r"Band \d+")

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Optional
 
-from ..errors import ConfigError
-from . import clock
+from ... import clock
+from ...errors import ConfigError
+from ..series import Dropped, Reading
 from .columns import plain
-from .series import Dropped, Reading
 
 _SLACK = dt.timedelta(days=1.6)  # from one end of a day to the other end of the next, in any zone
 

@@ -9,7 +9,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from .series import PARTS, Estimate
+from ..series import PARTS, Estimate
 
 #: Methods in the order in which people look at them; the first that is there is the one that counts unless another is asked for.
 METHODS = ("combined", "network", "area", "shoreline")

@@ -16,9 +16,9 @@ from typing import Optional
 
 import numpy as np
 
-from ..errors import BandError
-from ..raster import Raster
-from .series import Scene
+from ...errors import BandError
+from ...raster import Raster
+from ..series import Scene
 
 _BITS = {"QA60": (10, 11), "QA_PIXEL": (1, 2, 3, 4), "UDM": (1, 2, 3, 4, 5, 6, 7)}
 _SCL = (1, 3, 8, 9, 10, 11)

@@ -10,14 +10,14 @@ from typing import Any, Optional
 import numpy as np
 from osgeo import ogr
 
-from ..errors import ConfigError, LabelError
-from ..grid import Grid, spacing_m
-from ..labels import open_layer, value_of
-from ..progress import Progress, silent
-from ..windows import Window
-from . import masks
-from .columns import plain
-from .series import Reservoir
+from ...errors import ConfigError, LabelError
+from ...grid import Grid, spacing_m
+from ...labels import open_layer, value_of
+from ...progress import Progress, silent
+from ...windows import Window
+from ..inputs.columns import plain
+from ..physical import masks
+from ..series import Reservoir
 
 STEP, SMALLEST, LARGEST, MOST = 16, 32, 96, 512  # px: sides of chips by themselves; the largest with a pixel size that was asked for
 

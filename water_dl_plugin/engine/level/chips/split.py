@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ConfigError
-from .series import PARTS
+from ...errors import ConfigError
+from ..series import PARTS
 
 _STREAM = 11
 _QUARTERS = 4

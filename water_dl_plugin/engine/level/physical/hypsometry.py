@@ -7,16 +7,16 @@ from typing import Optional
 
 import numpy as np
 
-from ..dem.vertical import FOOT
-from ..dem.wanted import FEET
-from ..errors import ConfigError, GridMismatchError
-from ..flood.runs import connected
-from ..heights import level_areas
-from ..progress import Progress, silent
-from ..raster import Raster
+from ...dem.vertical import FOOT
+from ...dem.wanted import FEET
+from ...errors import ConfigError, GridMismatchError
+from ...flood.runs import connected
+from ...heights import level_areas
+from ...progress import Progress, silent
+from ...raster import Raster
+from ..series import Reservoir
 from .curve import Curve
 from .masks import around, inside, largest
-from .series import Reservoir
 
 MOST = 16_000_000  # px of an elevation model around one reservoir, some 30 bytes each
 STEPS = 120  # levels at which the area is measured

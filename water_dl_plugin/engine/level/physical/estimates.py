@@ -11,16 +11,17 @@ from typing import Any, Optional
 
 import numpy as np
 
-from ..dem.resample import heights_on, ratio, suited
-from ..errors import ConfigError, WaterError
-from ..progress import Progress, part, silent
-from . import areas, hypsometry, match, shoreline
+from ...dem.resample import heights_on, ratio, suited
+from ...errors import ConfigError, WaterError
+from ...progress import Progress, part, silent
+from ..conformal import half_width
+from ..inputs import match
+from ..inputs.columns import plain
+from ..series import Dropped, Estimate, Reading, Reservoir, Scene
+from . import areas, hypsometry, shoreline
 from . import curve as curves
 from .areas import HIDDEN, WATER, Area, Series
-from .columns import plain
-from .conformal import half_width
 from .curve import Curve
-from .series import Dropped, Estimate, Reading, Reservoir, Scene
 
 FEW_PIXELS = 25  # of water, below which single ones rule the area
 HIDDEN_SHARE = 0.01  # of the reservoir, from which on an estimate is flagged

@@ -10,7 +10,7 @@ from typing import Any, Optional
 
 import numpy as np
 
-from ..plots import BLUE, FAINT, GREEN, GREY, INK, ORANGE, SOFT, WIDTH, dress, new_figure, shortened
+from ...plots import BLUE, FAINT, GREEN, GREY, INK, ORANGE, SOFT, WIDTH, dress, new_figure, shortened
 
 PURPLE, CRIMSON, BROWN = "#7b4f9d", "#b03a5b", "#8a6d3b"
 #: Colour, marker and its size in points of each method.

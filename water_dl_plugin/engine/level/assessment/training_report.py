@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import plots
-from ..report import Report
-from ..report_pages import HEADERS, epoch_table, how
+from ... import plots
+from ...report import Report
+from ...report_pages import HEADERS, epoch_table, how
+from ..conformal import ENOUGH, half_width
+from ..series import from_iso
 from . import charts, scores
-from .conformal import ENOUGH, half_width
-from .series import from_iso
 
 _COLUMNS = {**HEADERS, "r2": "R²", "rmse": "RMSE", "mae": "MAE", "bias": "bias"}
 _ERRORS = plots.Figures(
@@ -45,7 +45,9 @@ def level_training(path: str, run, details: dict) -> None:
                 table.append([name, part, len(own), *_figures(level, unseen)])
         if lines:
             page.heading(f"Reservoir {name}" if len(names) > 1 else "Dates that were not learnt from")
-            page.figure(charts.over_time(lines, _all(details, names.index(name))), "Line: the gauge at the dates of the chips, over the same time.")
+            page.figure(
+                charts.over_time(lines, _all(details, names.index(name))), "Line: the gauge at the dates of the chips, over the same time."
+            )
             page.figure(charts.scatter(lines), "On the line, estimate and gauge agree.")
     page.heading("Figures")
     page.table(["Reservoir", "Part", "Dates", "R²", "RMSE (m)", "MAE (m)", "Bias (m)", "Days off by more than 1 m"], table)

@@ -9,7 +9,7 @@ from typing import Optional
 
 import numpy as np
 
-from .series import Reading
+from ..series import Reading
 
 FOOT = 0.3048
 ALIKE = 0.01  # m; levels within it do not vary

@@ -1,0 +1,1 @@
+"""How good levels are: figures, charts, pages."""
