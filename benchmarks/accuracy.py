@@ -29,6 +29,7 @@ sys.path.insert(0, ROOT)
 
 import chips12  # noqa: E402
 import downscaling  # noqa: E402
+import levels  # noqa: E402
 import refinement  # noqa: E402
 import rough_maps  # noqa: E402
 
@@ -48,7 +49,7 @@ def main() -> int:
     source = chips12.find(ROOT)
     if not source:
         print("The chips are skipped: they are not here (../shared/data/chips12 beside the checkout, or WATER_DL_DATA=FOLDER).")
-        return refinement.main([]) or downscaling.main([])
+        return refinement.main([]) or downscaling.main([]) or levels.main([])
     wall, cpu = time.perf_counter(), time.process_time()
     config = settings(sys.argv[1:])
     data = chips12.read(source)
@@ -102,7 +103,9 @@ def main() -> int:
     print("\n## Refinement")
     refined = refinement.main([])
     print("\n## Downscaling")
-    return refined or downscaling.main([])
+    finer = downscaling.main([])
+    print("\n## Levels")
+    return refined or finer or levels.main([])
 
 
 def settings(arguments: list[str]) -> TrainConfig:

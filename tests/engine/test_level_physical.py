@@ -103,6 +103,7 @@ def test_levels_beyond_those_that_had_readings_are_flagged(tmp_path):
     level = np.append(bowls.levels(30), [51.0, 73.5])
     got = by(run(tmp_path, level, gauge=range(30)), "area")
     assert "outside_range" in got[30].flags and "outside_range" in got[31].flags and "few_pixels" not in got[0].flags
+    assert got[30].low_m is None and got[31].high_m is None and "no_interval" in got[31].flags and got[0].low_m is not None
     assert [k for k, e in enumerate(got) if "outside_range" in e.flags and k < 30] == []
     assert "few_pixels" in by(run(tmp_path, np.append(level, 50.2), gauge=range(30)), "area")[-1].flags
 
@@ -126,6 +127,30 @@ def test_a_table_of_another_reservoir_is_not_taken(tmp_path):
     assert len(run(tmp_path, bowls.levels(8), table=table(tmp_path, name="BOWL ")).estimates) == 8
 
 
+def test_a_table_without_names_belongs_to_a_single_reservoir(tmp_path):
+    (tmp_path / "plain.csv").write_text("level_m,area_m2\n40,10000\n60,500000\n")
+    scenes = bowls.scenes(tmp_path, CONE, bowls.levels(6))
+    places = [bowls.reservoir(name="A"), bowls.reservoir(name="B")]
+    for chosen, number in ((places[:1], 6), (places, 0)):
+        assert len(physical.estimates(scenes, chosen, bowls.config(), table=str(tmp_path / "plain.csv")).estimates) == number
+
+
+def test_six_readings_give_an_interval_wider_than_that_of_many(tmp_path):
+    noise, level = np.random.default_rng(8).normal(0, 0.3, 60), bowls.levels(60)
+    few, many = (by(run(tmp_path, level, gauge=dates, noise=noise), "area") for dates in (range(0, 60, 10), range(60)))
+    assert all(("no_interval" in e.flags) == ("outside_range" in e.flags) for e in few)
+    one = next(k for k, e in enumerate(few) if e.low_m is not None)
+    assert few[one].high_m - few[one].low_m > many[one].high_m - many[one].low_m > 0.3
+
+
+def test_what_is_left_out_is_the_whole_month():
+    when = [dt.datetime(2018, month, day) for month, day in ((1, 1), (1, 9), (1, 20), (2, 1), (3, 1), (4, 1), (5, 1))]
+    told = physical.without_own(np.array([9.0, 9, 9, 1, 2, 3, 4]), np.ones(7, bool), when)
+    assert told.tolist() == [2.5, 2.5, 2.5, 6.5, 6.5, 6.5, 6.0]
+    single = physical.without_own(np.array([1.0, 5.0, 9.0]), np.array([True, True, False]), when[:3])
+    assert single.tolist() == [5, 1, 3]
+
+
 def test_an_elevation_model_alone_gives_its_heights_by_both_roads(tmp_path):
     level = bowls.levels(20)
     found = run(tmp_path, level, dem=dem(tmp_path))
@@ -133,8 +158,8 @@ def test_an_elevation_model_alone_gives_its_heights_by_both_roads(tmp_path):
     for method in ("area", "shoreline"):
         got = by(found, method)
         assert len(got) == 20 and np.abs([e.level_m - h for e, h in zip(got, level)]).max() < 0.3, method
-    assert all(e.low_m is None for e in by(found, "area"))
-    assert all(e.low_m < h < e.high_m for e, h in zip(by(found, "shoreline"), level))
+    assert all(e.low_m is None and "no_interval" in e.flags for e in found.estimates)
+    assert all(0.1 < e.spread_m < 0.6 for e in by(found, "shoreline"))
 
 
 def test_a_few_readings_bring_the_elevation_model_to_the_gauges_zero(tmp_path):
@@ -158,6 +183,25 @@ def test_shorelines_have_calibrated_intervals_with_a_gauge(tmp_path):
     new = [(e, h - ZERO) for k, (e, h) in enumerate(zip(got, level)) if k % 2]
     assert 0.75 <= np.mean([e.low_m <= h <= e.high_m for e, h in new]) <= 1
     assert np.mean([e.high_m - e.low_m for e, _ in new]) < 2.2
+
+
+def test_a_shore_that_is_seen_at_the_dam_only_tells_no_level(tmp_path):
+    """Beyond the dam the valley is deep: what the water borders on there lies below all of it."""
+    z = CONE.copy()
+    z[:, 70:] = 20.0
+    level = bowls.levels(12, 66.0, 70.0)
+
+    def gap(k):
+        hidden = np.zeros(CONE.shape, bool)
+        if k == 5:
+            hidden[:, :20] = hidden[:42] = hidden[58:] = True
+        return hidden
+
+    scenes = bowls.scenes(tmp_path, np.where(np.arange(100) < 70, CONE, 99.0), level, gap)
+    found = physical.estimates(scenes, [bowls.reservoir()], bowls.config(max_hidden=95.0), dem=dem(tmp_path, z))
+    assert [(d.what, d.name) for d in found.dropped] == [("estimate", "water_005.tif")] and "above its level" in found.dropped[0].reason
+    got = by(found, "shoreline")
+    assert len(got) == 11 and np.abs([e.level_m - h for e, h in zip(got, np.delete(level, 5))]).max() < 0.5
 
 
 def test_an_elevation_model_that_shows_water_is_used_above_it(tmp_path):

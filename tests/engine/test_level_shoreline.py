@@ -172,6 +172,44 @@ def test_hidden_pixels_and_the_polygons_edge_are_no_shore():
     assert shoreline.level(water, ALL, ALL, CONE, valid, 10.0) is None
 
 
+def strip() -> np.ndarray:
+    """Ten columns through the middle: twenty sides of the shore, and many more along its own edges."""
+    return np.tile((np.arange(100) >= 45) & (np.arange(100) < 55), (100, 1))
+
+
+def test_where_most_is_hidden_the_rest_of_the_shore_tells():
+    found = shoreline.level((CONE <= 62) & strip(), strip(), ALL, CONE, ALL, 10.0)
+    assert found.level_m == pytest.approx(62, abs=0.3) and found.places <= 24
+
+
+def test_water_that_was_cut_out_by_the_polygon_has_no_shore_there():
+    found = shoreline.level((CONE <= 62) & strip(), ALL, strip(), CONE, ALL, 10.0)
+    assert found.level_m == pytest.approx(62, abs=0.3) and found.places <= 24
+
+
+def test_only_the_largest_water_counts():
+    """Thirty ponds on the slope have more shore than the reservoir."""
+    water = CONE <= 60
+    for k in range(30):
+        row, col = (int(49.5 + 40 * f(2 * np.pi * k / 30)) for f in (np.sin, np.cos))
+        water[row - 1 : row + 2, col - 1 : col + 2] = True
+    assert shoreline.level(water, ALL, ALL, CONE, ALL, 10.0).level_m == pytest.approx(60, abs=0.15)
+
+
+def test_a_shore_that_is_hidden_by_plants_for_a_third_of_its_length_has_no_say_there():
+    rows, cols = np.mgrid[:100, :100] - 49.5
+    water = np.where(np.abs(np.arctan2(rows, cols)) < 1.1, CONE <= 59, CONE <= 62)  # drawn six pixels short
+    found = shoreline.level(water, ALL, ALL, CONE, ALL, 10.0)
+    assert found.level_m == pytest.approx(62, abs=0.1)
+
+
+def test_heights_that_are_all_alike_are_no_surer_than_the_pixels():
+    z = np.tile(np.arange(60.0), (60, 1))
+    everywhere = np.ones(z.shape, bool)
+    found = shoreline.level(z <= 20, everywhere, everywhere, z, everywhere, 10.0)
+    assert found.level_m == 20.5 and found.spread_m == pytest.approx(1 / math.sqrt(12)) and found.places == 60
+
+
 def test_a_shore_on_water_of_the_model_is_told():
     flooded = np.maximum(CONE, 64.0)
     found = shoreline.level(CONE <= 58, ALL, ALL, flooded, ALL, 10.0)

@@ -26,6 +26,7 @@ from .curve import Curve
 FEW_PIXELS = 25  # of water, below which single ones rule the area
 HIDDEN_SHARE = 0.01  # of the reservoir, from which on an estimate is flagged
 FLAT_SHARE = 0.5  # of a shoreline on ground that is level in the elevation model, from which on it is flagged
+MISFIT = 0.4  # share of the water above its own level, from which on the shoreline tells none: on simulated basins fair ones have up to 0.3
 MOSTLY = 0.9  # of the areas with a reading, that an elevation model's curve must hold to be judged by its errors
 APART = 3.0  # robust standard deviations between gauge and a stage-area table that are told
 
@@ -102,7 +103,9 @@ def estimates(
                 found.estimates += by_area(measured, pairs, fitted, config.coverage / 100)
                 found.errors.setdefault(reservoir.name, {})["area"] = fitted.errors
             if raster is not None:
-                made, errors = by_shoreline(series, measured, pairs, raster, metres, config.coverage / 100, note, part(share, 0.9, 1))
+                made, errors = by_shoreline(
+                    series, measured, pairs, raster, metres, config.coverage / 100, found.dropped, note, part(share, 0.9, 1)
+                )
                 found.estimates += made
                 found.errors.setdefault(reservoir.name, {})["shoreline"] = errors
     finally:
@@ -195,7 +198,7 @@ def without_own(off: np.ndarray, good: np.ndarray, when: Sequence[dt.datetime]) 
 
 def by_area(measured: Sequence[Area], pairs: dict, fitted: Fitted, coverage: float) -> list[Estimate]:
     """Estimates of all areas with an interval that holds the share `coverage` of the levels, as far as errors tell; the part of a reservoir that
-    was filled in widens it by what it may be off."""
+    was filled in widens it by what it may be off. Beyond the curve there is none."""
     half, made = _half(fitted.errors, coverage), []
     for a in measured:
         level, outside = fitted.curve.level(a.area_m2)
@@ -204,19 +207,20 @@ def by_area(measured: Sequence[Area], pairs: dict, fitted: Fitted, coverage: flo
             flags.append("partly_hidden")
         if a.pixels < FEW_PIXELS:
             flags.append("few_pixels")
-        own = None if half is None else half + fitted.curve.spread_m(a.area_m2, a.unsure_m2)
+        # beyond the curve's ends its errors are not those of the dates that were left out
+        own = None if half is None or outside else half + fitted.curve.spread_m(a.area_m2, a.unsure_m2)
         made.append(_estimate("area", a, level, own, pairs, fitted.errors, fitted.fitted_on, flags))
     return made
 
 
 def by_shoreline(
-    series: Series, measured: Sequence[Area], pairs: dict, raster, metres: float, coverage: float, note, progress: Progress
+    series: Series, measured: Sequence[Area], pairs: dict, raster, metres: float, coverage: float, dropped: list, note, progress: Progress
 ) -> tuple[list[Estimate], Errors]:
     """Estimates out of the shoreline's heights; and their errors, once brought to the gauge's zero. `raster`: the elevation model, `metres` per
     unit of it.
 
-    The interval is that of errors on other dates; without a gauge as wide as heights vary along the shore, as if an elevation model were wrong
-    everywhere alike: what it is really off there nothing tells.
+    The interval is that of errors on other dates. Without a gauge there is none: how much heights vary along the shore (`spread_m`) says nothing
+    of water that is drawn too small everywhere. Shores that the water stands above, such as the visible end at a dam, are `dropped`.
     """
     grid = series.grid
     try:
@@ -229,7 +233,10 @@ def by_shoreline(
     for number, (a, seen) in enumerate(zip(measured, series.seen)):
         progress(number / len(measured), "")
         shore = shoreline.level(series.plane(seen == WATER, False), series.plane(seen != HIDDEN, False), series.inside, z, valid, pixel_m)
-        if shore is not None:
+        if shore is not None and shore.misfit > MISFIT:
+            reason = f"shoreline: {shore.misfit:.0%} of the water would stand above its level"
+            dropped.append(Dropped("estimate", a.source, a.reservoir, a.when, reason))
+        elif shore is not None:
             found.append((a, shore))
     if not found:
         note("no date has a shoreline on the elevation model")
@@ -248,13 +255,13 @@ def by_shoreline(
         progress(1, f"{series.reservoir.name}: shorelines brought {told}.")
     else:
         progress(1, f"{series.reservoir.name}: levels of shorelines are heights of the elevation model.")
-    quantile, made = NormalDist().inv_cdf(0.5 + coverage / 2), []
+    made = []
     for (a, shore), flat in zip(found, on_flat):
         flags = ["outside_range"] if flat else []
         if a.hidden_share > HIDDEN_SHARE:
             flags.append("partly_hidden")
-        own = half if used else quantile * shore.spread_m
-        made.append(_estimate("shoreline", a, shore.level_m - shift, own, pairs, errors, used, flags))
+        estimate = _estimate("shoreline", a, shore.level_m - shift, None if flat else half, pairs, errors, used, flags)
+        made.append(replace(estimate, spread_m=shore.spread_m))
     return made, errors
 
 

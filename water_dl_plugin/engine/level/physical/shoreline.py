@@ -20,12 +20,14 @@ _HEIGHT_M = 0.5  # error of the elevation model itself, as far as weights go
 class Shore:
     """`level_m` above the elevation model's zero; `spread_m`: robust standard deviation of the heights along the shore, or that of a
     place between two pixels if it is larger; `places` that had a say;
-    `flat`: share of the shore on level ground, which is water in the elevation model: the true level is at most as high."""
+    `flat`: share of the shore on level ground, which is water in the elevation model: the true level is at most as high. `misfit`: share of
+    the water that stands on ground above its own level, as it can't."""
 
     level_m: float
     spread_m: float
     places: int
     flat: float
+    misfit: float
 
 
 def level(water: np.ndarray, known: np.ndarray, within: np.ndarray, z: np.ndarray, valid: np.ndarray, pixel_m: float) -> Optional[Shore]:
@@ -66,7 +68,9 @@ def level(water: np.ndarray, known: np.ndarray, within: np.ndarray, z: np.ndarra
     if good.sum() < FEWEST:
         return None
     least = pixel_m * _median(rise[good], weight[good]) / np.sqrt(12)  # anywhere between the two pixels' middles
-    return Shore(middle, float(max(spread, least)), int(good.sum()), float(on_level[good].mean()))
+    counted = body & usable
+    misfit = float((counted & (z > middle)).sum() / max(counted.sum(), 1))
+    return Shore(middle, float(max(spread, least)), int(good.sum()), float(on_level[good].mean()), misfit)
 
 
 def _median(values: np.ndarray, weight: np.ndarray) -> float:
