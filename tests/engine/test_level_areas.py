@@ -14,7 +14,8 @@ from tests import bowls
 from tests.helpers import crs, utm, write_raster
 from water_dl_plugin.engine.errors import Cancelled, ConfigError
 from water_dl_plugin.engine.grid import Grid
-from water_dl_plugin.engine.level.physical import areas, masks
+from water_dl_plugin.engine.level import masks
+from water_dl_plugin.engine.level.physical import areas
 from water_dl_plugin.engine.level.physical.areas import HIDDEN, LAND, WATER
 from water_dl_plugin.engine.level.series import Reservoir, Scene
 

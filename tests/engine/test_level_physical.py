@@ -214,6 +214,8 @@ def test_an_elevation_model_that_shows_water_is_used_above_it(tmp_path):
     assert any("shows water" in n for n in found.notes) and any("lie on water" in n for n in found.notes)
     with_gauge = run(tmp_path, level, gauge=range(30), dem=dem(tmp_path, np.maximum(CONE, 62.0)))
     assert with_gauge.curves["Bowl"].origin == "gauge"
+    shores = by(with_gauge, "shoreline")
+    assert {("outside_range" in e.flags, e.low_m is None) for e in shores} == {(True, True), (False, False)}
 
 
 def test_the_better_of_gauge_and_elevation_model_is_taken(tmp_path):

@@ -264,7 +264,7 @@ def test_vary_moves_the_image_and_keeps_the_level():
 
 
 def test_a_level_model_is_no_map_model_and_the_reverse(trained, tmp_path):
-    with pytest.raises(ModelError, match="does not give an image.*Estimate level"):
+    with pytest.raises(ModelError, match="does not give an image.*Estimate water level"):
         OnnxModel(str(trained[0] / "m.onnx"), "cpu")
     assert OnnxModel(str(trained[0] / "m.onnx"), "cpu", gives="any").gives == "numbers"
     images, labels = bright_is_water(6)

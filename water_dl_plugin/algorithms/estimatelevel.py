@@ -55,7 +55,7 @@ class EstimateLevel(WaterAlgorithm):
             explain(QgsProcessingParameterFileDestination("CURVES_OUT", "Curves", table, optional=True, createByDefault=False), "The curves of area and level that were used, as CSV; can be given as stage-area table the next time."),
             explain(QgsProcessingParameterFileDestination("DROPPED", "Left out", table, optional=True, createByDefault=False), "What was left out, and why."),
             QgsProcessingOutputNumber("COUNT", "Number of levels"),
-            QgsProcessingOutputNumber("FLAGGED", "Of these, flagged"),
+            QgsProcessingOutputNumber("FLAGGED", "Of these, flagged for more than having been trained with"),
             QgsProcessingOutputNumber("DROPPED_COUNT", "Left out"),
         ]  # fmt: skip
 
@@ -75,4 +75,8 @@ class EstimateLevel(WaterAlgorithm):
             "OUTPUT", "Water levels", layer.features(found.estimates, found.reservoirs), layer.FIELDS, found.crs,
             lambda path: layer.write_style(path, found.estimates),
         )  # fmt: skip
-        return {"COUNT": len(found.estimates), "FLAGGED": sum(bool(e.flags) for e in found.estimates), "DROPPED_COUNT": len(found.dropped)}
+        return {
+            "COUNT": len(found.estimates),
+            "FLAGGED": sum(bool(set(e.flags) - {"seen"}) for e in found.estimates),
+            "DROPPED_COUNT": len(found.dropped),
+        }

@@ -13,7 +13,7 @@ from .errors import ConfigError, ModelError, PackageMissingError
 MAX_CHANNELS = 1000
 MAX_NUMBERS = 2**30  # of one input: a stranger's file must not ask for all memory
 _GIVES = {
-    "image": ("an image", "Choose a model that was trained on classes or elevations; Estimate level runs those for levels."),
+    "image": ("an image", "Choose a model that was trained on classes or elevations; Estimate water level runs those for levels."),
     "numbers": ("one number per image", "Choose a model that was trained on chips of Export level chips."),
 }
 

@@ -18,7 +18,7 @@ def facts(model: OnnxModel) -> list[tuple[str, str]]:
         ("File", os.path.basename(model.path)), ("Metadata", origin[info.source]), ("Task", info.task),
         ("Network", " ".join([info.architecture or "unknown", *(f"{k}={v}" for k, v in info.arguments.items())])[:300]),
         ("Bands", ", ".join(f"{name} ({unit})" if unit else name for name, unit in info.bands)), ("Trained at", size),
-        ("Window", f"{model.tile} px, fixed" if model.tile else f"any multiple of {info.multiple} px; trained with {info.chip_size} px"),
+        ("Window", f"{model.tile} px, fixed" if model.tile else f"{info.chip_size} px around a reservoir" if info.task == "level" else f"any multiple of {info.multiple} px; trained with {info.chip_size} px"),
         ("Normalisation", info.normalisation.scheme + (", inside the graph" if info.normalisation.in_graph else "")),
         *(gives if info.task == "segmentation" else _levels(info.details) if info.task == "level" else []), ("Licence", info.licence or "not stated"),
     ]  # fmt: skip

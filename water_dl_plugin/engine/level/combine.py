@@ -18,8 +18,10 @@ from .series import Estimate
 METHODS = ("network", "area", "shoreline")
 SHARED = 10  # dates on which both errors are known, before a correlation is believed
 FEW = 5  # errors, before their mean square is
+SAYS = 0.1  # share of the mean from which on a method's flags are the mean's, too
 CLOSEST = 0.98  # correlation: closer than that the weights hang on chance
-UNFIT = frozenset({"no_datum", "unknown_reservoir", "cloud", "cut_off"})  # a level that is none, or hides behind a cloud
+# a level that is none, hides behind a cloud, or lies where no error is known (a curve goes on as a line, a network does not go on)
+UNFIT = frozenset({"no_datum", "unknown_reservoir", "cloud", "cut_off", "outside_range"})
 
 #: Errors (estimated - observed, m) with their times, by method; only of dates that the method had not seen.
 Errors = Mapping[str, Sequence[tuple]]
@@ -178,18 +180,17 @@ def _joined(group: Sequence[Estimate], weights: Weights) -> Estimate:
     half = weights.half_width_m
     if half is None and None not in halves:
         half = sum(share * h for share, h in zip(weights.shares, halves))
-    flags = list(dict.fromkeys(f for e in group for f in e.flags if f != "no_interval"))
+    heard = [(e, h) for e, h, share in zip(group, halves, weights.shares) if share >= SAYS]
+    flags = list(dict.fromkeys(f for e, _ in heard for f in e.flags if f != "no_interval"))
     apart = any(
-        abs(a.level_m - b.level_m) > ha + hb
-        for (a, ha), (b, hb) in itertools.combinations(zip(group, halves), 2)
-        if ha is not None and hb is not None
+        abs(a.level_m - b.level_m) > ha + hb for (a, ha), (b, hb) in itertools.combinations(heard, 2) if ha is not None and hb is not None
     )
     if apart and "disagreement" not in flags:
         flags.append("disagreement")
     if half is None:
         flags.append("no_interval")
     first, clouds = group[0], [e.cloud for e in group if e.cloud is not None]
-    parts = [e.part for e in group]
+    parts = [e.part for e, _ in heard]
     return replace(
         first, level_m=level, low_m=None if half is None else level - half, high_m=None if half is None else level + half, method="combined",
         flags=tuple(flags), source=" + ".join(dict.fromkeys(e.source for e in group if e.source)), spread_m=None,

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from statistics import median
 
 from ..errors import ConfigError
 from ..progress import Progress, part, silent
@@ -104,14 +105,15 @@ def estimate(
     errors: dict = {name: {} for name in names}
     watered = bool(inputs.water or inputs.water_folder)
     if inputs.model:
-        facts += _by_network(inputs, config, found, errors, part(progress, 0.05, 0.6 if watered else 0.95))
+        facts += _by_network(inputs, readings, config, found, errors, part(progress, 0.05, 0.6 if watered else 0.95))
     if watered:
         _by_water(inputs, readings, config, found, errors, part(progress, 0.6 if inputs.model else 0.05, 0.95))
     if not found.estimates:
-        reasons = Counter(d.reason for d in found.dropped).most_common(3)
+        reasons = Counter(d.reason for d in found.dropped if d.what != "reading").most_common(3)
+        told = [text.rstrip(".") for text in found.notes[-4:]] + [f"{reason} ({n})" for reason, n in reasons]
         raise ConfigError(
-            "No level can be told: " + ("; ".join(f"{reason} ({n})" for reason, n in reasons) or "no scene shows a reservoir") + ".",
-            "Do the scenes show the reservoirs, and are they clear of cloud?",
+            "No level can be told: " + ("; ".join(dict.fromkeys(told)) or "no scene shows a reservoir") + ".",
+            "The log above says more. Check whether scenes or water rasters show the reservoirs, and whether gauge, curve or elevation model are of them.",
         )
     found.estimates = _observed(found.estimates, readings, names, config)
     joined, weights = combine.combined(found.estimates, errors, config.coverage / 100, dt.timedelta(days=config.together))
@@ -140,11 +142,11 @@ def lines(estimates: Sequence[Estimate]) -> list[str]:
     told = []
     for (name, method), n in Counter((e.reservoir, e.method) for e in estimates).items():
         own = [e for e in estimates if (e.reservoir, e.method) == (name, method) and e.level_m is not None]
-        sure = [e for e in own if not e.flags] or own
-        low, high, flagged = min(sure, key=lambda e: e.level_m), max(sure, key=lambda e: e.level_m), sum(bool(e.flags) for e in own)
+        low, high, flags = min(own, key=lambda e: e.level_m), max(own, key=lambda e: e.level_m), Counter(f for e in own for f in e.flags)
+        flagged = f"; flagged: {', '.join(f'{flag} {count}' for flag, count in flags.most_common())}" if flags else ""
         told.append(
             f"{name}, {method}: {n} levels from {own[0].when:%Y-%m-%d} to {own[-1].when:%Y-%m-%d}, lowest {low.level_m:.2f} m ({low.when:%Y-%m-%d}), "
-            f"highest {high.level_m:.2f} m ({high.when:%Y-%m-%d}); {flagged} flagged."
+            f"highest {high.level_m:.2f} m ({high.when:%Y-%m-%d}){flagged}."
         )
     return told
 
@@ -163,10 +165,17 @@ def _readings(source: str, names: Sequence[str], config, found: Estimated, progr
     return own
 
 
-def _by_network(inputs: Inputs, config, found: Estimated, errors: dict, progress: Progress) -> list[tuple]:
+def _by_network(inputs: Inputs, readings, config, found: Estimated, errors: dict, progress: Progress) -> list[tuple]:
     """Levels by the model; returns facts for the report."""
     model = LevelModel(inputs.model, config.device, config.threads)
     listed, dropped = scenes.gather(inputs.files, inputs.folder, inputs.table, config, part(progress, 0, 0.1))
+    for name, place in model.places.items():
+        levels = [r.level_m for r in readings if r.reservoir == name]
+        if levels and place.low_m is not None and place.high_m is not None:
+            middle, span = median(levels), max(place.high_m - place.low_m, 1.0)
+            if not place.low_m - 2 * span <= middle <= place.high_m + 2 * span:
+                text = f"{name}: the gauge reads about {middle:.2f} m, the model was trained with {place.low_m:.2f} to {place.high_m:.2f} m. Another unit (UNIT), or another zero?"
+                found.note(text, progress)
     told = network.estimates(listed, found.reservoirs, model, config, part(progress, 0.1, 1))
     found.estimates += told.estimates
     found.dropped += [*dropped, *told.dropped]

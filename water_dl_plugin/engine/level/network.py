@@ -100,6 +100,7 @@ class _Run:
         self.several = any(k.part == "train" and k.unseen_m is not None for k in model.series)  # members of different drawings
         self.misfits: list[str] = []
         self.scales: list[float] = []
+        self.unmarked: set[str] = set()  # scenes without a quality band
 
     def meet(self, reservoir: Reservoir, found: Found) -> None:
         """Is the reservoir one of the model's?"""
@@ -184,7 +185,9 @@ class _Run:
     def estimate(self, target: Target, scene: Scene, cut: Cut) -> Estimate:
         self._measure(cut)
         levels = self.model.levels(cut.pixels, cut.valid, target.place.datum_m or 0.0)
-        return judged(levels, target, scene, cut.cloud, cut.cover, self.several, self.config)
+        if not cut.marked:
+            self.unmarked.add(scene.path)
+        return judged(levels, target, scene, cut.cloud if cut.marked else None, cut.cover, self.several, self.config)
 
     def _misfit(self, found: Found, scene: Scene, reason: str) -> None:
         self.misfits.append(f"{os.path.basename(scene.path)} {'is ' if reason.startswith('of ') else ''}{reason}.")
@@ -199,19 +202,23 @@ class _Run:
             )
 
     def notes(self) -> list[str]:
-        scale = float(np.median(self.scales)) if self.scales else 1.0
-        if 1 / SCALE <= scale <= SCALE:
-            return []
-        return [
-            f"The scenes' numbers vary {scale:.2g} times as much as those that the model was trained with: are they in the same unit (reflectance or "
-            "reflectance x 10000, dB or linear)? The levels can't be trusted."
-        ]
+        told, scale = [], float(np.median(self.scales)) if self.scales else 1.0
+        if not 1 / SCALE <= scale <= SCALE:
+            told.append(
+                f"The scenes' numbers vary {scale:.2g} times as much as those that the model was trained with: are they in the same unit (reflectance or "
+                "reflectance x 10000, dB or linear)? The levels can't be trusted."
+            )
+        if self.unmarked and self.config.quality != "none" and self.model.sensor != "sentinel-1":
+            told.append(
+                f"{len(self.unmarked)} scenes have no quality band (QA60, SCL, QA_PIXEL, UDM2): clouds in them are not known. Set QUALITY to none if there are none."
+            )
+        return told
 
 
 def judged(
-    levels: np.ndarray, target: Target, scene: Scene, cloud: float, cover: float, several: bool, config: EstimateLevelConfig
+    levels: np.ndarray, target: Target, scene: Scene, cloud: Optional[float], cover: float, several: bool, config: EstimateLevelConfig
 ) -> Estimate:
-    """The estimate out of the members' levels `(members,)` in m. `cloud`, `cover`: shares 0..1; `several`: members have learnt from different
+    """The estimate out of the members' levels `(members,)` in m. `cloud` (None: not known), `cover`: shares 0..1; `several`: members have learnt from different
     dates, so that some have seen those for validation."""
     level, spread = float(levels.mean()), float(levels.std(ddof=1)) if len(levels) > 1 else None
     place, half, flags = target.place, target.half_width_m, []
@@ -223,7 +230,7 @@ def judged(
         margin = BEYOND * (place.high_m - place.low_m)
         if not place.low_m - margin <= level <= place.high_m + margin:
             flags.append("outside_range")
-    if cloud > config.max_cloud / 100:
+    if cloud is not None and cloud > config.max_cloud / 100:
         flags.append("cloud")
     if cover < config.min_cover / 100:
         flags.append("cut_off")

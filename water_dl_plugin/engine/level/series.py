@@ -58,7 +58,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Dropped:
-    """What was left out, and why: a line of the table that the user gets. `what`: "scene", "reading", "chip", "estimate"."""
+    """What was left out, and why: a line of the table that the user gets. `what`: "scene", "reading", "chip", "reservoir", "estimate"."""
 
     what: str
     name: str
@@ -82,7 +82,8 @@ class Place:
 class Estimate:
     """One level of one reservoir at one time by one `method` ("network", "area", "shoreline", "combined").
 
-    `low_m` and `high_m` are the prediction interval; `spread_m`: standard deviation of the model's members; `area_m2`: water area that an
+    `low_m` and `high_m` are the prediction interval; `spread_m`: standard deviation of the model's members, or of the
+    heights along a shoreline; `area_m2`: water area that an
     area-level curve was asked with; `observed_m`: the gauge's level, if there is one; `part`: one of `PARTS` or ""; `flags`: keys of `FLAGS`.
     """
 

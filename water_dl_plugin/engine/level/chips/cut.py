@@ -24,12 +24,14 @@ _COARSER = 1.5  # times coarser than the chip's pixels: such a scene would show 
 @dataclass(frozen=True)
 class Cut:
     """A chip: `pixels` float32 and `valid` bool, `(bands, rows, cols)`, 0 where not valid: no data, cloud or shadow. `cover`: share of the
-    polygon that the scene holds data for; `cloud`: share of that which cloud or shadow hides. Both 0..1, `cloud` is 1 where nothing is covered."""
+    polygon that the scene holds data for; `cloud`: share of that which cloud or shadow hides. Both 0..1, `cloud` is 1 where nothing is covered.
+    `marked`: a quality band told it; without one no cloud is known of."""
 
     pixels: np.ndarray
     valid: np.ndarray
     cloud: float
     cover: float
+    marked: bool = True
 
 
 class Opened:
@@ -102,6 +104,7 @@ class Opened:
         return Cut(
             np.where(valid, mean, 0).astype(np.float32), np.repeat(valid[None], shape[0], axis=0),
             float(cloud / cover) if cover else 1.0, float(cover / max(inside.sum() * factor**2, 1)),
+            self.quality is not None,
         )  # fmt: skip
 
     def _factor(self, grid: Grid) -> int:

@@ -77,6 +77,7 @@ class _Job:
         self.config, self.progress = config, progress
         self.dropped: list[Dropped] = []
         self.kept: list[_Kept] = []
+        self.unmarked: set[str] = set()  # optical scenes without a quality band
         self.blind: list[bool] = []  # has QA60 marked anything, in the years that it was empty?
 
     def run(self, files, scene_folder: str, table: str, reservoirs: str, readings: str, folder: str) -> Manifest:
@@ -124,6 +125,10 @@ class _Job:
         own = [Reading(name, r.when, r.level_m, r.dated) for name, group in series.items() for r in group]
         for line in (*plausible.doubts(own, {r.name: r.datum_m for r in found if r.datum_m}), *_odd_datums(found, own)):
             self.progress(0.2, line)
+        if len({r.when for r in own}) == 1:
+            raise ConfigError(
+                "The gauge table has readings of one time only.", "A level is learnt from a series: add readings of other dates."
+            )
         views = [survey.View(one, name) for one in looks for name in one.shows if name in series]
         if not views:
             shown = sorted({name for one in looks for name in one.shows})
@@ -162,6 +167,8 @@ class _Job:
             with Opened(one.scene, self.config.bands, self.config.quality, self.like) as opened:
                 for pair in pairs:
                     yield pair, opened.cut(self.places[pair.reservoir], self.inside[pair.reservoir], progress)
+                    if not opened.quality and self.config.quality != "none" and self.sensor != "sentinel-1":
+                        self.unmarked.add(one.scene.path)
                     if opened.quality and opened.quality.kind == "QA60" and _NO_QA60[0] <= one.scene.when < _NO_QA60[1]:
                         self.blind.append(opened.marked)
         except RasterError as error:
@@ -260,6 +267,11 @@ class _Job:
                 self.progress(1, f"Warning: no chip of {name} is left.")
         if self.config.validation_share and not any(c.split == "validation" for c in manifest.chips):
             self.progress(1, "Warning: no chip validates. Raise the share, or choose another split.")
+        if self.unmarked:
+            self.progress(
+                1,
+                f"Warning: {len(self.unmarked)} scenes have no quality band (QA60, SCL, QA_PIXEL, UDM2): clouds in them are not known, and are learnt from. Set QUALITY to none if there are none.",
+            )
         if len(self.blind) >= 5 and not any(self.blind):
             self.progress(
                 1, f"Warning: QA60 marks no cloud in any of {len(self.blind)} chips from {_NO_QA60[0]:%Y-%m-%d} to {_NO_QA60[1]:%Y-%m-%d}, when it was empty. Use SCL."

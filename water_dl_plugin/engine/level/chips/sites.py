@@ -15,8 +15,8 @@ from ...grid import Grid, spacing_m
 from ...labels import open_layer, value_of
 from ...progress import Progress, silent
 from ...windows import Window
+from .. import masks
 from ..inputs.columns import plain
-from ..physical import masks
 from ..series import Reservoir
 
 STEP, SMALLEST, LARGEST, MOST = 16, 32, 96, 512  # px: sides of chips by themselves; the largest with a pixel size that was asked for

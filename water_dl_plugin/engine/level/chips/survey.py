@@ -15,7 +15,7 @@ from ... import catalogue
 from ...errors import GridMismatchError, WaterError
 from ...grid import Grid, moved
 from ...progress import Progress, silent
-from ..physical import masks
+from .. import masks
 from ..series import Dropped, Reservoir, Scene
 from . import sites
 from .cut import Opened

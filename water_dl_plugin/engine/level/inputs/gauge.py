@@ -32,7 +32,10 @@ LEVEL = (
     "water elevation", "pool elevation", "wl", "wasserstand", "pegel", "pegelstand", "hohe", "hoehe", "hauteur", "nivel", "cota", "niveau", "reading",
     "depth", "value",
 )  # fmt: skip
-_FEET = re.compile(r"(?<![a-z])(ft|feet|foot)(?![a-z])", re.I)
+_SPOKEN = {
+    "ft": re.compile(r"(?<![a-z])(ft|feet|foot)(?![a-z])", re.I), "cm": re.compile(r"(?<![a-z])(cm|centimet(er|re)s?|zentimeter)(?![a-z])", re.I),
+    "mm": re.compile(r"(?<![a-z])(mm|millimet(er|re)s?|millimeter)(?![a-z])", re.I),
+}  # fmt: skip
 
 
 def read(source: str, config: Any, progress: Progress = silent) -> tuple[list[Reading], list[Dropped]]:
@@ -52,8 +55,13 @@ def read(source: str, config: Any, progress: Progress = silent) -> tuple[list[Re
     ]
     pooled = "; no column of reservoirs, so all readings are of one" if place is None else ""
     progress(0, f"Gauge table: {', '.join(f'{what} from {name!r}' for what, name in used)}; levels in {config.unit}{pooled}.")
-    if config.unit != "ft" and (_FEET.search(table.names[level]) or _FEET.search(table.above)):
-        progress(0, f"Warning: the gauge table speaks of feet, but its levels are read as {config.unit}. If they are feet, set UNIT to ft.")
+    for unit, spoken in _SPOKEN.items():
+        if config.unit != unit and (spoken.search(table.names[level]) or spoken.search(table.above)):
+            word = {"ft": "feet"}.get(unit, unit)
+            progress(
+                0,
+                f"Warning: the gauge table speaks of {word}, but its levels are read as {config.unit}. If they are {word}, set UNIT to {unit}.",
+            )
     for name in table.names:
         if " ".join(columns.tokens(name)) in ("tz", "tz cd", "time zone", "timezone") and not config.time_zone:
             progress(0, f"Warning: the gauge table's column {name!r} is not read: times are taken for UTC. Set TIME_ZONE if they are not.")

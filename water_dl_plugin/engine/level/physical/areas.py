@@ -15,8 +15,8 @@ import numpy as np
 from ...errors import Cancelled, ConfigError, WaterError
 from ...grid import Grid, overlap, same_crs
 from ...progress import Progress, silent
+from ..masks import WaterMap, around, inside
 from ..series import Dropped, Reservoir, Scene
-from .masks import WaterMap, around, inside
 
 LAND, WATER, HIDDEN = 0, 1, 2
 ONE_PASS = dt.timedelta(minutes=2)  # tiles of one pass, which are one date

@@ -77,7 +77,7 @@ class Curve:
 
 
 def fit(area_m2: Sequence[float], level_m: Sequence[float], when: Optional[Sequence[dt.datetime]] = None, pixel_m2: float = 0.0) -> Curve:
-    """The curve of pairs of areas and levels `(n,)`, in any order. Raises `ConfigError` for fewer than `FEWEST` pairs or areas all alike.
+    """The curve of pairs of areas and levels `(n,)`, in any order. Raises `ConfigError` for fewer than `FEWEST` pairs, and areas or levels all alike.
 
     In three steps. Isotonic regression by medians: pairs that are far off the levels that others of like area have, in whichever of the two the
     error is, have no say from here on; a pair that only lies where there are no others keeps it. Isotonic regression by means of the rest
@@ -94,6 +94,11 @@ def fit(area_m2: Sequence[float], level_m: Sequence[float], when: Optional[Seque
         raise ConfigError(
             f"The water area hardly changes ({area.min():.0f} to {area.max():.0f} m²): it tells no level.",
             "Walls are too steep for these pixels, or all dates are alike; train a network on the images instead.",
+        )
+    if np.ptp(level) < 0.01:
+        raise ConfigError(
+            f"All {len(level)} levels are alike ({level[0]:.2f} m).",
+            "Is the column of levels the right one? A curve takes a series that rises and falls.",
         )
     groups, held = blocks(when, len(area)), {}
     for block in np.unique(groups):

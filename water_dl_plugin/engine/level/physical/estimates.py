@@ -162,6 +162,8 @@ def curve_for(
             note("no gauge reading of the dates of the water rasters: no area-level curve")
         return None
     best = min(made, key=lambda f: np.inf if f.curve.error_m is None else f.curve.error_m)
+    if best.fitted_on:
+        best = replace(best, told=f"{best.told}; a date with a reading gets the level that is told without the readings of its month")
     if best.origin == "gauge":
         for text in curves.doubts(best.curve, level, series.pixel_m2):
             note(text)
@@ -253,6 +255,9 @@ def by_shoreline(
         half = _half(errors, coverage)
         told = f"{-shift:+.2f} m to the gauge's zero, from {len(used)} readings{_told([e for _, e in errors])}"
         progress(1, f"{series.reservoir.name}: shorelines brought {told}.")
+        known, levels = curves.error_of([e for _, e in errors]), [pairs[t] for t in used]
+        if known is not None and known > np.std(levels):
+            note(f"the shoreline tells little about the level: it errs by {known:.2f} m where levels vary by {np.std(levels):.2f} m")
     else:
         progress(1, f"{series.reservoir.name}: levels of shorelines are heights of the elevation model.")
     made = []

@@ -14,9 +14,9 @@ from ...flood.runs import connected
 from ...heights import level_areas
 from ...progress import Progress, silent
 from ...raster import Raster
+from ..masks import around, inside, largest
 from ..series import Reservoir
 from .curve import Curve
-from .masks import around, inside, largest
 
 MOST = 16_000_000  # px of an elevation model around one reservoir, some 30 bytes each
 STEPS = 120  # levels at which the area is measured

@@ -8,7 +8,7 @@ from typing import Optional
 import numpy as np
 
 from ...heights import gradient, level_areas
-from .masks import largest
+from ..masks import largest
 
 FEWEST = 10  # places along the shore
 ODD = 3.0  # robust standard deviations from the median, from which on a place of the shore has no say

@@ -9,18 +9,18 @@ from typing import Optional
 import numpy as np
 from osgeo import gdal, ogr, osr
 
-from ... import classes
-from ...classes import MapClass
-from ...config import parse_json
-from ...errors import ConfigError, GridMismatchError
-from ...flood.runs import Runs
-from ...grid import Grid, same_crs, spacing_m, spatial_reference
-from ...labels import moved_geometry
-from ...lakes.ellipsoid import rings
-from ...maps import CLASSES_KEY, ProbabilityMap
-from ...raster import Raster
-from ...windows import Window
-from ..series import Reservoir
+from .. import classes
+from ..classes import MapClass
+from ..config import parse_json
+from ..errors import ConfigError, GridMismatchError
+from ..flood.runs import Runs
+from ..grid import Grid, same_crs, spacing_m, spatial_reference
+from ..labels import moved_geometry
+from ..lakes.ellipsoid import rings
+from ..maps import CLASSES_KEY, ProbabilityMap
+from ..raster import Raster
+from ..windows import Window
+from .series import Reservoir
 
 _HIDING = ("cloud", "shadow", "nodata", "no data", "unknown", "unclassified", "fill")
 
