@@ -166,6 +166,7 @@ def cached(row: Row, learning: TrainConfig, given) -> dict:
         "threads": 0,
         "device": "",
         "share": SHARE,
+        "resolution": given.resolution,
         "simulator": simulator(),
     }
     if os.path.exists(path):

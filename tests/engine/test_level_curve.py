@@ -202,3 +202,20 @@ def test_bad_tables_are_refused(tmp_path, text, told):
     path.write_text(text)
     with pytest.raises(ConfigError, match=told):
         curve.read(str(path))
+
+
+@pytest.mark.parametrize(
+    "head, level, area",
+    [("level_m,area_m2", 1, 1), ("Elevation (ft),Area (acres)", 0.3048, 4046.8564224), ("stage m,area (sq km)", 1, 1e6), ("level_cm,area_ha", 0.01, 1e4),
+     ("level,area", 1, 1)],
+)  # fmt: skip
+def test_units_of_a_stage_area_table(tmp_path, head, level, area):
+    (tmp_path / "t.csv").write_text(f"{head}\n1000,10\n1010,50\n1020,120\n")
+    (known,) = curve.read(str(tmp_path / "t.csv")).values()
+    assert known.area_m2 == pytest.approx([10 * area, 50 * area, 120 * area])
+    assert known.level_m == pytest.approx([1000 * level, 1010 * level, 1020 * level])
+
+
+def test_levels_that_are_alike_make_no_curve():
+    with pytest.raises(ConfigError, match="alike"):
+        curve.fit(np.linspace(1e4, 2e4, 20), np.full(20, 105.0))

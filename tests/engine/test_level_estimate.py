@@ -373,3 +373,32 @@ def test_a_model_of_something_else_is_refused(world, tmp_path):
         file.write(data.replace(b'"task": "level"', b'"task": "lever"'))
     with pytest.raises(ModelError):
         estimate(world.polygons, Inputs(world.paths[:1], model=path), config())
+
+
+# --- what a first user and a reviewer met
+
+
+def test_an_output_is_never_an_input(world, tmp_path):
+    gauge = shutil.copy(world.gauge, tmp_path / "gauge.csv")
+    before = open(gauge).read()
+    inputs = Inputs(files=world.paths[:2], model=str(world.model), gauge=str(gauge))
+    with pytest.raises(ConfigError, match="same file"):
+        estimate(world.polygons, inputs, config(), csv=str(gauge))
+    assert open(gauge).read() == before
+
+
+def test_bands_of_other_names_are_no_match(world, tmp_path):
+    paths = []
+    for path in world.paths[:2]:
+        pixels, _, _ = read_raster(path)
+        paths.append(write_raster(tmp_path / os.path.basename(path), pixels[:3], ponds.GRID, names=("B8", "B11", "B12")))
+    with pytest.raises(ModelError, match="B8, B11, B12.*BANDS"):
+        run(paths, world.polygons, world.model)
+    assert len(run(paths, world.polygons, world.model, bands="1-3").estimates) == 4
+
+
+def test_without_a_quality_band_no_cloud_is_known(world, tmp_path):
+    path = ponds.write_scene(tmp_path, world.times[0], pond_model.PONDS, quality="")
+    found = run([path], world.polygons, world.model)
+    assert [e.cloud for e in found.estimates] == [None, None] and any("no quality band" in n for n in found.notes)
+    assert not any("no quality band" in n for n in run([path], world.polygons, world.model, quality="none").notes)

@@ -198,8 +198,6 @@ def test_the_state_is_kept_seldom_but_in_the_end(tmp_path, monkeypatch):
 def test_the_last_epoch_is_taken_since_the_held_out_dates_must_not_choose(trained):
     run = trained[3]
     assert run.best_epoch == run.history[-1]["epoch"] == 30 and len(run.history) == 16  # the first, and every other one
-    other = dataclasses.replace(settings(), monitor="rmse")
-    assert other.monitor == "rmse"
 
 
 @pytest.mark.parametrize("network", ["unet", "demunet"])
@@ -331,3 +329,19 @@ def test_chips_of_levels_are_never_turned(tmp_path):
     plain = {learn._one(i, scheme, None, 0, 0)[0].tobytes() for i in range(len(learn))}
     for images, _ in learn.batches(4, scheme, settings(flips=True, brightness=0.0), 0):
         assert all(image.tobytes() in plain for image in images)
+
+
+def test_another_figure_may_choose_the_epoch_and_its_price_is_told(tmp_path):
+    path, _ = level_chips(tmp_path / "c", 20)
+    said = []
+    run = train.train(path, str(tmp_path / "m.onnx"), settings(epochs=4, members=2, monitor="rmse"), lambda f, m="": said.append(m))
+    assert any(m.startswith("Warning: rmse") and "too narrow" in m for m in said)
+    assert len(run.history) >= 1 and math.isfinite(run.evaluation.figures()["rmse"])
+
+
+def test_a_reservoir_that_nothing_was_learnt_of_has_no_datum(tmp_path):
+    path, _ = level_chips(tmp_path / "c", 10, reservoirs=("Upper", "Lower"))
+    manifest = read_manifest(path)
+    chips = tuple(dataclasses.replace(c, split="test") if c.place == "Lower" else c for c in manifest.chips)
+    told = {p["name"]: p for p in tasks.make(dataclasses.replace(manifest, chips=chips)).info()["details"]["reservoirs"]}
+    assert told["Lower"]["datum_m"] is None and told["Lower"]["low_m"] is None and told["Upper"]["datum_m"] > 99

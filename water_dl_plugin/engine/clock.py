@@ -169,6 +169,8 @@ def _formatted(text: str, form: str) -> Optional[Stamp]:
         return None
     except re.error:
         raise ConfigError(f"The date format {form!r} can't be used.", FORMAT_REMEDY) from None
+    if not _YEARS[0] <= read.year <= _YEARS[1]:  # 9999: how databases fill what they don't know
+        return None
     return Stamp(read.replace(tzinfo=None), not re.search(r"%[HIMScXTp]", form), read.tzinfo)
 
 

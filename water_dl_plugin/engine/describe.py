@@ -47,7 +47,7 @@ def _levels(details: dict) -> list[tuple[str, str]]:
 
 
 def _number(value) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) < 1e6
 
 
 def lines(model: OnnxModel) -> list[str]:

@@ -45,9 +45,13 @@ class EnsembleTrainer(NetworkTrainer):
     half = True  # five networks are a large file
 
     def __post_init__(self):
+        self.trained: list[NetworkTrainer] = []  # the monitored figure is tried before there are any
         super().__post_init__()
         self.repeats = max(int(self.chips.manifest.target.get("repeats", 1)), 1)
-        self.trained: list[NetworkTrainer] = []
+        if self.monitor != "last":
+            self.progress(
+                0, f"Warning: {self.monitor} on the held-out dates picks the epoch, so the interval that they calibrate is too narrow."
+            )
 
     def _train(self) -> None:
         try:
@@ -99,6 +103,7 @@ class EnsembleTrainer(NetworkTrainer):
         for images, target in everything.batches(self.batch, self.normalisation):
             with self._autocast():
                 output = self.net(self._to(images))
+            self.progress(1, "")
             given.append(self.task.activate(output.float()).cpu().numpy())
             targets.append(target)
         given, targets = np.concatenate(given), np.concatenate(targets)

@@ -119,12 +119,14 @@ def _target(item: Any) -> dict:
 def place(item: Any) -> dict:
     """A reservoir of a chips folder or a model file, out of parsed JSON. Raises `KeyError`, `TypeError` or `ValueError`."""
     transform = [strict.number(n) for n in strict.listing(item["transform"], 6)]
+    if len(transform) == 6 and not all(abs(step) <= 1e5 for step in (*transform[1:3], *transform[4:])):
+        raise ValueError("a grid of pixels that are too large")
     if len(transform) != 6 or not transform[1] * transform[5] - transform[2] * transform[4]:
         raise ValueError("a grid without extent")
     heights = {k: None if item.get(k) is None else strict.number(item[k], -1e5, 1e5) for k in ("datum_m", "low_m", "high_m")}
     return {
         "name": strict.text(item["name"]), **heights, "crs": strict.text(item["crs"], 100_000), "transform": transform,
-        "width": strict.whole(item["width"], 1, 8192), "height": strict.whole(item["height"], 1, 8192),
+        "width": strict.whole(item["width"], 1, 2048), "height": strict.whole(item["height"], 1, 2048),
     }  # fmt: skip
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -15,8 +14,9 @@ from . import classes as map_classes
 from .classes import NODATA, MapClass
 from .config import parse_json
 from .errors import ConfigError, GridMismatchError
-from .raster import Raster, Writer, writable
+from .raster import Raster, Writer
 from .windows import Window, blocks
+from .writer import apart
 
 CLASSES_KEY = "WATERDL_CLASSES"  # in a raster's metadata: its classes as JSON
 PROBABILITY_NODATA = -1.0
@@ -152,11 +152,7 @@ def check_outputs(output: str, probability: str, inputs: Sequence[str]) -> None:
     """Raise `ConfigError` or `OutputError` unless the two rasters ("": not wanted) can be written, and are neither each other nor an input."""
     if not output and not probability:
         raise ConfigError("There is nothing to write.", "Choose a class raster, a probability raster, or both.")
-    written = [os.path.realpath(p) for p in (output, probability) if p]
-    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in inputs}:
-        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
-    for wanted in filter(None, (output, probability)):
-        writable(wanted)
+    apart((output, probability), inputs)
 
 
 def writers(

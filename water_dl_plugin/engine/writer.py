@@ -10,11 +10,22 @@ from typing import Optional
 import numpy as np
 from osgeo import gdal, gdal_array
 
-from .errors import OutputError
+from .errors import ConfigError, OutputError
 from .grid import Grid
 from .windows import Window
 
 TILE = 256
+
+
+def apart(outputs: Sequence[str], inputs: Sequence[str]) -> None:
+    """Raise `ConfigError` where two of the files to write, or one and one to read, are the same, `OutputError` where one can't be written. Empty
+    names count as none; a name may end in `|layername=...`."""
+    wanted = [p for p in outputs if p]
+    read = {os.path.realpath(str(p).split("|")[0]) for p in inputs if p}
+    if len({os.path.realpath(p) for p in wanted} - read) < len(wanted):
+        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
+    for path in wanted:
+        writable(path)
 
 
 def writable(path: str) -> None:

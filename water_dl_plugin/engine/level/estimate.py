@@ -13,6 +13,7 @@ from ..errors import ConfigError
 from ..progress import Progress, part, silent
 from ..settings import EstimateLevelConfig
 from ..version import version
+from ..writer import apart
 from . import combine, layer, network
 from . import dropped as left_out
 from .assessment.report import estimate_report
@@ -97,6 +98,10 @@ def estimate(
     `RasterError`, `OutputError`; `ConfigError` if no level could be told at all.
     """
     inputs.check()
+    apart(
+        (csv, report, curves, dropped),
+        (reservoirs, *inputs.files, inputs.table, inputs.model, *inputs.water, inputs.gauge, inputs.dem, inputs.curves),
+    )
     found, facts = Estimated(), []
 
     found.reservoirs = sites.read(reservoirs, config.name_field, config.datum_field, progress)
@@ -109,6 +114,8 @@ def estimate(
     if watered:
         _by_water(inputs, readings, config, found, errors, part(progress, 0.6 if inputs.model else 0.05, 0.95))
     if not found.estimates:
+        if dropped:
+            left_out.write(dropped, found.dropped)
         reasons = Counter(d.reason for d in found.dropped if d.what != "reading").most_common(3)
         told = [text.rstrip(".") for text in found.notes[-4:]] + [f"{reason} ({n})" for reason, n in reasons]
         raise ConfigError(
@@ -173,7 +180,8 @@ def _by_network(inputs: Inputs, readings, config, found: Estimated, errors: dict
         levels = [r.level_m for r in readings if r.reservoir == name]
         if levels and place.low_m is not None and place.high_m is not None:
             middle, span = median(levels), max(place.high_m - place.low_m, 1.0)
-            if not place.low_m - 2 * span <= middle <= place.high_m + 2 * span:
+            known = any(name in note and "UNIT" in note for note in found.notes)
+            if not known and not place.low_m - 2 * span <= middle <= place.high_m + 2 * span:
                 text = f"{name}: the gauge reads about {middle:.2f} m, the model was trained with {place.low_m:.2f} to {place.high_m:.2f} m. Another unit (UNIT), or another zero?"
                 found.note(text, progress)
     told = network.estimates(listed, found.reservoirs, model, config, part(progress, 0.1, 1))

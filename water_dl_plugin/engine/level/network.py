@@ -18,7 +18,7 @@ from ..grid import Grid
 from ..progress import Progress, silent
 from ..settings import EstimateLevelConfig
 from .chips import sites
-from .chips.cut import Cut, Opened
+from .chips.cut import Cut, Opened, fits
 from .conformal import half_width
 from .inputs.columns import plain
 from .model import LevelModel
@@ -128,9 +128,11 @@ class _Run:
             place = Place(place.name, place.grid, reservoir.datum_m, place.low_m, place.high_m)
         known = [k for k in self.model.series if k.reservoir == place.name]
         found.errors[reservoir.name] = [(k.when, k.unseen_m - k.level_m) for k in known if k.unseen_m is not None and k.part != "test"]
-        half = half_width(self.model.interval_errors(place.name), self.config.coverage / 100)
+        if place.low_m is None:
+            found.notes.append(f"The model knows {place.name}, but has learnt from no date of it: no interval can be told.")
+        half = half_width(self.model.interval_errors(place.name), self.config.coverage / 100) if place.low_m is not None else None
         self.targets[reservoir.name] = Target(
-            reservoir, place, sites.inside(reservoir, place.grid), True, half, {k.when: k.part for k in known}
+            reservoir, place, sites.inside(reservoir, place.grid), place.low_m is not None, half, {k.when: k.part for k in known}
         )
 
     def target(self, reservoir: Reservoir, grid: Grid, found: Found) -> Optional[Target]:
@@ -172,7 +174,15 @@ class _Run:
                         f"has {len(opened.bands)} bands ({told[:200]}); the model takes {len(self.names)} ({', '.join(self.names)})",
                     )
                     return []
-                shown, cut = True, opened.cut(target.place.grid, target.inside)
+                if not shown and not self.config.bands.strip() and not fits([b.name for b in opened.bands], self.names):
+                    told = ", ".join(b.name for b in opened.bands)[:200]
+                    self._misfit(
+                        found,
+                        scene,
+                        f"has the bands {told}; the model takes {', '.join(self.names)} (name them with BANDS if they mean the same)",
+                    )
+                    return []
+                shown, cut = True, opened.cut(target.place.grid, target.inside, lambda *_: tick())
                 if cut.cover == 0 or cut.cloud == 1:
                     reason = "wholly hidden by cloud and shadow" if cut.cover else "no data over the reservoir"
                     found.dropped.append(_chip(scene, reservoir.name, reason))
@@ -240,7 +250,7 @@ def judged(
         flags.append("disagreement")
     part = next((part for when, part in target.known.items() if abs(when - scene.when) <= ONE_PASS), "")
     if part == "train" or (part == "validation" and several):
-        flags.append("seen")
+        part, flags = "train", [*flags, "seen"]
     low, high = (None, None) if half is None else (level - half, level + half)
     return Estimate(
         target.reservoir.name, scene.when, level, low, high, "network", tuple(flags), os.path.basename(scene.path), scene.sensor, spread,

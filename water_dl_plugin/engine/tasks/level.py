@@ -87,7 +87,7 @@ class Level:
 
     def info(self) -> dict:
         places = [
-            {**p, "datum_m": self.datum[p["name"]], "low_m": min(self.range[p["name"]], default=None), "high_m": max(self.range[p["name"]], default=None)}
+            {**p, "datum_m": self.datum[p["name"]] if p["datum_m"] is not None or self.range[p["name"]] else None, "low_m": min(self.range[p["name"]], default=None), "high_m": max(self.range[p["name"]], default=None)}
             for p in self._places()
         ]  # fmt: skip
         target = {k: self.told[k] for k in ("name", "unit") if k in self.told}

@@ -13,9 +13,9 @@ import numpy as np
 from ... import clock
 from ...errors import ConfigError
 from ...progress import Progress, part, silent
-from ...raster import writable
 from ...settings import AssessLevelsConfig
 from ...tables import write_csv, write_json
+from ...writer import apart
 from ..inputs import columns, gauge
 from ..inputs.match import by_name, match
 from ..series import Dropped, Estimate
@@ -90,12 +90,7 @@ def assess_levels(
 
     Raises `ConfigError` when there is nothing to compare, `LabelError` when a table can't be read, `OutputError`.
     """
-    outputs = [p for p in (report, csv, json_path) if p]
-    read = {os.path.realpath(p.split("|")[0]) for p in (estimates, gauge_table) if p}
-    if len({os.path.realpath(p) for p in outputs} - read) < len(outputs):
-        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
-    for path in outputs:
-        writable(path)
+    apart((report, csv, json_path), (estimates, gauge_table))
     notes: list[str] = []
     found, dropped = read_estimates(estimates, config, part(progress, 0, 0.3))
     readings: dict = {}

@@ -22,7 +22,10 @@ def level_training(path: str, run, details: dict) -> None:
     """Write the page of a training run (`trainer.Run`); `details`: of the model file, see `model.LevelModel`. Raises `OutputError`."""
     page = Report(run.title, run.subtitle)
     names = [place["name"] for place in details["reservoirs"]]
-    rows = [(names[n], from_iso(when), level, unseen, part) for n, when, level, unseen, part, _ in details["series"] if unseen is not None]
+    rows = [
+        (names[n], from_iso(when), level, unseen, "test" if part == "test" else "validation")  # held out in any drawing of the split
+        for n, when, level, unseen, part, _ in details["series"] if unseen is not None
+    ]  # fmt: skip
     errors = np.array([unseen - level for _, _, level, unseen, part in rows if part != "test"])
     width = half_width(errors)
     figures = run.evaluation.figures()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Optional
@@ -18,6 +19,8 @@ from ..series import Place, Scene
 from . import quality
 
 _BLOCK = 2048  # px of a scene along a side that are read at once
+_UNNAMED = re.compile(r"Band \d+")
+_LARGEST = 200  # times finer than the chip's pixels: so many of the scene's would be read for each
 _COARSER = 1.5  # times coarser than the chip's pixels: such a scene would show a blurred shore
 
 
@@ -117,6 +120,11 @@ class Opened:
                 f"The pixels of {os.path.basename(self.scene.path)} are {own / wanted:.1f} times as large as those of the chips.",
                 "Take scenes of the same pixel size.",
             )
+        if wanted > _LARGEST * own:
+            raise GridMismatchError(
+                f"The chips' pixels are {wanted / own:.0f} times as large as those of {os.path.basename(self.scene.path)}.",
+                "Choose smaller pixels (RESOLUTION), or another model.",
+            )
         return max(round(wanted / own), 1)
 
     def _read(self, grid: Grid) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -147,6 +155,12 @@ class Opened:
 
     def __exit__(self, *_):
         self.close()
+
+
+def fits(names: Sequence[str], like: Sequence[str]) -> bool:
+    """Are these the bands `like`, as far as names tell: the same ones, or as many where one of the two has no names?"""
+    bare = all(map(_UNNAMED.fullmatch, names)) or all(map(_UNNAMED.fullmatch, like))
+    return tuple(names) == tuple(like) or (bare and len(names) == len(like))
 
 
 def cut(scene: Scene, place: Place, inside: np.ndarray, bands: str = "", kind: str = "auto", like: Sequence[str] = ()) -> Cut:

@@ -19,6 +19,7 @@ from ...normalise import Sketch
 from ...progress import Progress, part, silent
 from ...raster import write_small
 from ...settings import LevelChipsConfig
+from ...writer import apart
 from .. import dropped as left_out
 from ..inputs import gauge, match, plausible, scenes
 from ..series import PARTS, Dropped, Reading, Reservoir, iso
@@ -54,6 +55,7 @@ def export(
     `RasterError`, `ChipsError`, `OutputError`.
     """
     split.check(config)
+    apart((dropped_csv,), (*files, table, reservoirs, readings))
     catalogue.existing(folder, False, "level")
     job = _Job(config, progress)
     try:
@@ -164,7 +166,8 @@ class _Job:
         """(pair, chip) of all reservoirs on a scene; what can't be read is left out."""
         progress(0, "")
         try:
-            with Opened(one.scene, self.config.bands, self.config.quality, self.like) as opened:
+            bands = "" if set(self.like) <= set(one.names) else self.config.bands  # by name where it has them: its order may be another one
+            with Opened(one.scene, bands, self.config.quality, self.like) as opened:
                 for pair in pairs:
                     yield pair, opened.cut(self.places[pair.reservoir], self.inside[pair.reservoir], progress)
                     if not opened.quality and self.config.quality != "none" and self.sensor != "sentinel-1":

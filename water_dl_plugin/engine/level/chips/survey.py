@@ -18,10 +18,9 @@ from ...progress import Progress, silent
 from .. import masks
 from ..series import Dropped, Reservoir, Scene
 from . import sites
-from .cut import Opened
+from .cut import Opened, fits
 
 _SAME_SIZE = 1.1  # pixels that differ by less are of one size
-_UNNAMED = re.compile(r"Band \d+")
 _BASELINE = re.compile(r"_N(\d{4})_")
 
 
@@ -134,10 +133,7 @@ def alike(looks: Sequence[Look], progress: Progress = silent) -> tuple[list[Look
 
 def _fits(one: Look, like: tuple) -> bool:
     """Has a scene these bands, under whatever names if it has none?"""
-    if one.chosen == like or set(like) <= set(one.names):
-        return True
-    bare = all(map(_UNNAMED.fullmatch, one.chosen)) or all(map(_UNNAMED.fullmatch, like))
-    return bare and len(one.chosen) == len(like)
+    return set(like) <= set(one.names) or fits(one.chosen, like)
 
 
 def _most(values) -> Any:

@@ -137,7 +137,7 @@ def _merged(readings: list[Reading], dropped: list[Dropped], nameless: bool, pro
             continue
         told = ", ".join(f"{v:.2f}" for v in values[:4])
         odd.append(Dropped("reading", "", name, when, f"{len(values)} different levels of one time: {told} m"))
-    if nameless and len(odd) > 0.3 * len(groups):
+    if nameless and len(odd) > max(1, 0.3 * len(groups)):
         raise ConfigError(
             f"{len(odd)} of {len(groups)} times of the gauge table have several different levels.",
             "If it holds several reservoirs, name the column of their names with GAUGE_RESERVOIR.",

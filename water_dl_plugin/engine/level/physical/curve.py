@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import datetime as dt
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Callable, Optional
@@ -22,7 +23,11 @@ PER_KNOT = 2  # pairs at least
 ODD = 4.0  # robust standard deviations from the others, from which on a pair has no say
 LEAST = 0.01  # of the range of levels: so far off a pair may be anyhow
 _MOST = 1_000_000  # lines of a stage-area table
-_AREA = {"km2": 1e6, "ha": 1e4, "hectares": 1e4, "m2": 1.0}
+_AREA = {
+    **dict.fromkeys(("km2", "sqkm", "km"), 1e6), **dict.fromkeys(("ha", "hectare", "hectares"), 1e4), **dict.fromkeys(("acre", "acres", "ac"), 4046.8564224),
+    **dict.fromkeys(("m2", "sqm", "m"), 1.0), **dict.fromkeys(("ft2", "sqft", "ft"), 0.09290304), **dict.fromkeys(("mi2", "sqmi", "mi"), 2589988.110336),
+}  # fmt: skip
+_LEVEL = {"ft": 0.3048, "feet": 0.3048, "foot": 0.3048, "cm": 0.01, "mm": 0.001, "m": 1.0}
 
 
 @dataclass(frozen=True)
@@ -235,13 +240,13 @@ def write(path: str, curves: Mapping[str, Curve]) -> None:
 
 
 def read(source: str) -> dict[str, Curve]:
-    """Curves by reservoir ("" without a column of reservoirs) of a stage-area table: CSV, spreadsheet or layer with a level in m and an area in m²,
-    ha or km², the unit in the area column's name. Raises `ConfigError` or `LabelError`, with the lines that can't be."""
+    """Curves by reservoir ("" without a column of reservoirs) of a stage-area table: CSV, spreadsheet or layer with a level (m, cm, ft) and an area (m²,
+    ha, km², acres, ft², sq mi), the units in the columns' names; none there: m and m². Raises `ConfigError` or `LabelError`, with the lines that can't be."""
     table = columns.Table(source)
     area = columns.column(table, "", ("area m2", "area", "surface", "extent", "area ha", "area km2"), "a column area_m2")
     level = columns.column(table, "", ("level", "stage", "height", "elevation", "wse"), "a column level_m", taken=(area,))
     place = columns.column(table, "", ("reservoir", "dam", "lake", "name", "site"), "", taken=(area, level), optional=True)
-    factor = _factor(table.names[area])
+    factor, unit_m = _factor(table.names[area], _AREA), _factor(table.names[level], _LEVEL)
     rows = [
         (line, cells) for (line, cells), _ in zip(table.rows([area, level, *([place] if place is not None else [])]), range(_MOST)) if cells
     ]
@@ -250,7 +255,7 @@ def read(source: str) -> dict[str, Curve]:
     for (line, cells), a, h in zip(rows, *numbers):
         if a is None or h is None or math.isnan(a) or math.isnan(h):
             raise ConfigError(f"Line {line} of the stage-area table has no number for level or area.", "Correct or delete it.")
-        found.setdefault(cells[2].strip() if place is not None else "", []).append((h, a * factor))
+        found.setdefault(cells[2].strip() if place is not None else "", []).append((h * unit_m, a * factor))
     if not found:
         raise ConfigError(f"The stage-area table {source} has no lines.", "Give reservoir, level_m and area_m2 of two or more levels.")
     curves = {}
@@ -261,12 +266,10 @@ def read(source: str) -> dict[str, Curve]:
     return curves
 
 
-def _factor(name: str) -> float:
-    """m² per unit of an area column, by its name."""
-    text = name.casefold().replace("²", "2").replace("^", "")
-    return next(
-        (factor for unit, factor in _AREA.items() if unit in text.replace("(", "_").replace(" ", "_").replace(")", "_").split("_")), 1.0
-    )
+def _factor(name: str, units: dict[str, float]) -> float:
+    """m or m² per unit of a column, by the last word of its name that is one."""
+    words = re.split(r"[^a-z0-9]+", name.casefold().replace("²", "2").replace("^", ""))
+    return next((units[word] for word in reversed(words) if word in units), 1.0)
 
 
 def _checked(area_m2: Sequence[float], level_m: Sequence[float], what: str) -> None:
