@@ -380,11 +380,11 @@ def test_a_model_of_something_else_is_refused(world, tmp_path):
 
 def test_an_output_is_never_an_input(world, tmp_path):
     gauge = shutil.copy(world.gauge, tmp_path / "gauge.csv")
-    before = open(gauge).read()
+    before = (tmp_path / "gauge.csv").read_text()
     inputs = Inputs(files=world.paths[:2], model=str(world.model), gauge=str(gauge))
     with pytest.raises(ConfigError, match="same file"):
         estimate(world.polygons, inputs, config(), csv=str(gauge))
-    assert open(gauge).read() == before
+    assert (tmp_path / "gauge.csv").read_text() == before
 
 
 def test_bands_of_other_names_are_no_match(world, tmp_path):
