@@ -18,8 +18,6 @@ from osgeo import gdal
 from scipy import ndimage
 from skimage.morphology import reconstruction
 
-gdal.UseExceptions()
-
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 PIXEL_M, FACTOR = 10.0, 3
 CELL_M = PIXEL_M / FACTOR

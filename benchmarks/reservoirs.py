@@ -30,9 +30,6 @@ import reservoir_radar as radar  # noqa: E402
 from reservoir_basins import CELL_M, FACTOR, PIXEL_M, PLACES, SIDE, Basin, Place, basin, find, inner, key, levels  # noqa: E402
 from reservoir_seasons import passes, seasons, sun  # noqa: E402
 
-gdal.UseExceptions()
-ogr.UseExceptions()
-
 SENSORS = ("sentinel-2", "sentinel-1")
 EPSG, NORTH_KM = 32734, 6242.0
 SWATH_EDGE = 0.03  # share of optical scenes that the edge of the swath cuts

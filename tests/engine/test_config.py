@@ -12,6 +12,7 @@ import pytest
 from water_dl_plugin.engine import losses, regression_losses, settings
 from water_dl_plugin.engine.config import Config, param, params, parse_json
 from water_dl_plugin.engine.errors import ConfigError
+from water_dl_plugin.engine.tasks import level
 
 ALL = [c for c in vars(settings).values() if isinstance(c, type) and issubclass(c, Config) and c is not Config]
 
@@ -101,4 +102,4 @@ def test_all_settings_are_seen():
 
 
 def test_offered_losses_are_those_there_are():
-    assert set(settings.LOSSES) == {*losses.LOSSES, *regression_losses.LOSSES}
+    assert set(settings.LOSSES) == {*losses.LOSSES, *regression_losses.LOSSES, *level.LOSSES}

@@ -202,11 +202,11 @@ def test_chips_manifest_that_is_none(refuses, chips, tmp_path, text):
 
 
 def test_chips_for_another_task(refuses, scene, tmp_path):
-    other = helpers.chips_folder(tmp_path / "levels", *helpers.bright_is_water(4), task="level", values=[1, 2, 3, 4])
-    refuses("trainmodel", "'level'", **train(other, tmp_path))
+    other = helpers.chips_folder(tmp_path / "depths", *helpers.bright_is_water(4), task="depth", values=[1, 2, 3, 4])
+    refuses("trainmodel", "'depth'", **train(other, tmp_path))
     refuses(
         "exportchips",
-        "'level'",
+        "'depth'",
         INPUT=scene.raster,
         LABELS=scene.labels,
         CLASS_FIELD="kind",

@@ -12,7 +12,7 @@ from ..errors import ChipsError
 from ..level.assessment.training_report import level_training
 
 SHIFT = 1  # px: scenes lie off by a fraction of a pixel, and a network must not count on an exact place
-_LOSSES = {
+LOSSES = {
     "huber": lambda given, wanted: 20 * F.smooth_l1_loss(given, wanted, beta=0.05),  # of the range: gauges have outliers
     "rmse": lambda given, wanted: (F.mse_loss(given, wanted) + 1e-12).sqrt(),
     "mae": F.l1_loss,
@@ -28,7 +28,7 @@ class Level:
     ensemble = True
     channels = 1
     architecture = "levelnet"
-    losses = tuple(_LOSSES)
+    losses = tuple(LOSSES)
     monitor = "last"  # the held-out chips tell how far to trust the model: they must not choose it
     searched = "rmse"
     lower_is_better = frozenset({"loss", "rmse", "mae"})
@@ -68,7 +68,7 @@ class Level:
         return padded[:, down : down + image.shape[1], right : right + image.shape[2]], target
 
     def criterion(self, loss: str, weights):
-        return lambda output, target: _LOSSES[loss](output.float(), ((target - self.low) / (self.high - self.low))[:, None])
+        return lambda output, target: LOSSES[loss](output.float(), ((target - self.low) / (self.high - self.low))[:, None])
 
     def activate(self, output: torch.Tensor) -> torch.Tensor:
         return output * (self.high - self.low) + self.low
