@@ -1,12 +1,13 @@
 """What can be measured on the simulated reservoirs, for docs/simulator.md: spectra, how well a threshold finds the water, how well the area tells the level.
 
-`python benchmarks/reservoirs.py` prints it and draws contact sheets (`sheet_*.png`) under benchmarks/out/reservoirs.
+`python benchmarks/reservoir_figures.py` prints it and draws contact sheets (`sheet_*.png`) under benchmarks/out/reservoirs.
 """
 
 from __future__ import annotations
 
 import csv
 import os
+import sys
 import time
 
 import numpy as np
@@ -190,3 +191,7 @@ def main(names: list[str]) -> None:
         index = (values[0] - values[2]) / (values[0] + values[2])
         for band, v in zip(("green", "red", "near infrared", "NDWI"), (*values, index)):
             print(what, band, "quantiles 2 10 50 90 98 %:", np.percentile(v, [2, 10, 50, 90, 98]).round(3))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:] or list(PLACES))

@@ -5,7 +5,7 @@
 
 `reservoir_basins.py` dams valleys of real elevation models, `reservoir_seasons.py` makes the weather, `reservoir_cover.py` covers the ground,
 `reservoir_optics.py` and `reservoir_radar.py` look at it; docs/simulator.md tells what each effect is and where its numbers come from. As a program,
-`python benchmarks/reservoirs.py [place ...]` makes them all under benchmarks/out/reservoirs and prints what `reservoir_figures.py` measures.
+`python benchmarks/reservoir_figures.py [place ...]` makes them all under benchmarks/out/reservoirs and measures them.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if os.path.join(ROOT, "benchmarks") not in sys.path:
 import reservoir_cover  # noqa: E402
 import reservoir_optics as optics  # noqa: E402
 import reservoir_radar as radar  # noqa: E402
-from reservoir_basins import CELL_M, FACTOR, PIXEL_M, PLACES, SIDE, Basin, Place, basin, find, inner, key, levels  # noqa: E402
+from reservoir_basins import CELL_M, FACTOR, PIXEL_M, SIDE, Basin, Place, basin, find, inner, key, levels  # noqa: E402
 from reservoir_seasons import passes, seasons, sun  # noqa: E402
 
 SENSORS = ("sentinel-2", "sentinel-1")
@@ -233,9 +233,3 @@ def _csv(path: str, head: list, rows: list) -> str:
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([head, *rows])
     return path
-
-
-if __name__ == "__main__":
-    import reservoir_figures
-
-    reservoir_figures.main(sys.argv[1:] or list(PLACES))
