@@ -27,7 +27,7 @@ if os.path.join(ROOT, "benchmarks") not in sys.path:
 import reservoir_cover  # noqa: E402
 import reservoir_optics as optics  # noqa: E402
 import reservoir_radar as radar  # noqa: E402
-from reservoir_basins import CELL_M, FACTOR, PIXEL_M, SIDE, Basin, Place, basin, find, inner, key, levels  # noqa: E402
+from reservoir_basins import CELL_M, FACTOR, PIXEL_M, PLACES, SIDE, Basin, Place, basin, find, inner, key, levels  # noqa: E402, F401 PLACES is for those who import this
 from reservoir_seasons import passes, seasons, sun  # noqa: E402
 
 SENSORS = ("sentinel-2", "sentinel-1")
