@@ -13,10 +13,11 @@ from ..errors import ConfigError, GridMismatchError
 from ..grid import Grid
 from ..labels import Area, open_labels
 from ..progress import Progress, silent
-from ..raster import Writer, small_cache, writable
+from ..raster import Writer, small_cache
 from ..settings import AssessFloodConfig
 from ..tables import write_csv, write_json
 from ..windows import Window, blocks
+from ..writer import apart
 from .inputs import Flood, FloodMap
 from .scores import AGREEMENT, FloodAssessment, Score
 
@@ -37,11 +38,7 @@ def assess_flood(
     """
     if not paths:
         raise ConfigError("There is no map to assess.", "Choose at least one.")
-    written = [os.path.realpath(p) for p in (agreement, report, csv, json_path) if p]
-    if len({*written}) < len(written) or {*written} & {os.path.realpath(p) for p in (*paths, reference, permanent) if p}:
-        raise ConfigError("Two outputs, or an output and an input, are the same file.", "Choose another name.")
-    for wanted in filter(None, (report, csv, json_path)):
-        writable(wanted)
+    apart((agreement, report, csv, json_path), (*paths, reference, permanent))
     with small_cache(), ExitStack() as files:
         truth = FloodMap(reference, None, config.reference_kind, config, progress)
         files.callback(truth.close)

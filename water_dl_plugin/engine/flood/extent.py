@@ -19,10 +19,11 @@ from ..errors import ConfigError, LabelError, RasterError
 from ..grid import Grid, spacing_m
 from ..labels import Shapes
 from ..progress import Progress, part, silent
-from ..raster import Raster, Writer, small_cache, writable
+from ..raster import Raster, Writer, small_cache
 from ..settings import FloodConfig
 from ..version import version
 from ..windows import Window
+from ..writer import apart
 from .flow import BYTES, Flow
 from .runs import Runs
 
@@ -267,7 +268,4 @@ def _check_outputs(outputs: list, dem: str) -> None:
     wanted = [p for p in outputs if p]
     if not wanted:
         raise ConfigError("There is nothing to write.", "Choose the flood extent, the water depth, or both.")
-    if len({os.path.realpath(p) for p in (*wanted, dem)}) <= len(wanted):
-        raise ConfigError("Two outputs, or an output and the input, are the same file.", "Choose another name.")
-    for path in wanted:
-        writable(path)
+    apart(wanted, (dem,))

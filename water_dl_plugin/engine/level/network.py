@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -22,10 +21,8 @@ from .chips.cut import Cut, Opened, fits
 from .conformal import half_width
 from .inputs.columns import plain
 from .model import LevelModel
-from .series import Dropped, Estimate, Place, Reservoir, Scene
+from .series import BEYOND, ONE_PASS, Dropped, Estimate, Place, Reservoir, Scene
 
-BEYOND = 0.02  # of the trained range: so far outside it an estimate may lie before it is flagged
-ONE_PASS = dt.timedelta(minutes=2)  # tiles of the same pass
 SCALE = 20.0  # times larger or smaller than in training, numbers vary that are in another unit
 
 

@@ -8,6 +8,12 @@ from typing import Optional
 
 from ..grid import Grid
 
+#: Tiles of one pass of a satellite, which are one date.
+ONE_PASS = dt.timedelta(minutes=2)
+
+#: Of the range that a model or a curve knows: only further out is a level called outside of it.
+BEYOND = 0.02
+
 #: Which part of the training a date took: "" if none.
 PARTS = ("train", "validation", "test")
 

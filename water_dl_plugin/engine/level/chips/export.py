@@ -22,12 +22,11 @@ from ...settings import LevelChipsConfig
 from ...writer import apart
 from .. import dropped as left_out
 from ..inputs import gauge, match, plausible, scenes
-from ..series import PARTS, Dropped, Reading, Reservoir, iso
+from ..series import ONE_PASS, PARTS, Dropped, Reading, Reservoir, iso
 from . import sites, split, survey
 from .cut import Cut, Opened
 
 FEWEST = 8  # chips; fewer teach nothing
-ONE_PASS = dt.timedelta(minutes=2)  # two tiles of the same pass
 _SAME = 0.01  # m; levels within it do not vary
 _NO_QA60 = (dt.datetime(2022, 1, 25), dt.datetime(2024, 2, 28))  # Earth Engine's QA60 marks nothing in between
 

@@ -16,10 +16,9 @@ from ...errors import Cancelled, ConfigError, WaterError
 from ...grid import Grid, overlap, same_crs
 from ...progress import Progress, silent
 from ..masks import WaterMap, around, inside
-from ..series import Dropped, Reservoir, Scene
+from ..series import ONE_PASS, Dropped, Reservoir, Scene
 
 LAND, WATER, HIDDEN = 0, 1, 2
-ONE_PASS = dt.timedelta(minutes=2)  # tiles of one pass, which are one date
 MOST = 200_000_000  # pixels of a series, over all dates, that are held in memory: one byte each and one more while they are filled in
 ODD = 0.2  # share of the visible pixels that may contradict the other dates
 ROUNDS = 3  # of placing pixels among dates and dates among pixels

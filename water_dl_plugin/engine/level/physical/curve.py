@@ -15,9 +15,9 @@ import numpy as np
 from ... import tables
 from ...errors import ConfigError
 from ..inputs import columns
+from ..series import BEYOND
 
 FEWEST = 5  # pairs that a curve can be fitted on
-BEYOND = 0.02  # of the range of areas, or of levels: only further out is a level called extrapolated
 KNOTS = (2, 3, 4, 6, 8, 12, 16)  # how many a fitted curve may have
 PER_KNOT = 2  # pairs at least
 ODD = 4.0  # robust standard deviations from the others, from which on a pair has no say
